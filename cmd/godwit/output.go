@@ -1,0 +1,53 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"godwit/plans"
+	"godwit/stages/sheet"
+)
+
+// prepareOutput makes the output folder ours alone, and keeps git away from it:
+// it will hold passwords.
+func prepareOutput(ctx context.Context, plan *plans.Plan) (*os.Root, error) {
+	dir := outputDir(plan)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("output.dir %s is not a folder (a link?): name the folder itself", dir)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("output.dir: %w; it has to belong to who runs godwit", err)
+	}
+	if tracked := trackedBelow(ctx, dir); tracked != "" {
+		return nil, fmt.Errorf("git tracks %s in the output folder %s, which will hold passwords: choose another output.dir, or git rm --cached what is there", tracked, dir)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return root, sheet.Write(root, ".gitignore", []byte("*\n"))
+}
+
+// trackedBelow is the first file that git tracks in dir, "" if there is none
+// or no git.
+func trackedBelow(ctx context.Context, dir string) string {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "git", "-C", dir, "ls-files", "-z").Output()
+	if err != nil {
+		return ""
+	}
+	first, _, _ := bytes.Cut(out, []byte{0})
+	return string(first)
+}

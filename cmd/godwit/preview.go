@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/pipeline/ledger/sqlite"
+	"godwit/plans"
+)
+
+func previewCommand() *cobra.Command {
+	var now, batch string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "preview PLAN", Short: "Say what is due and what lies ahead, do nothing", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return preview(c.Context(), c.OutOrStdout(), args[0], now, batch, asJSON)
+		},
+	}
+	c.Flags().StringVar(&now, "now", "", "as of this time (2026-12-01T22:00, in the plan's zone)")
+	c.Flags().StringVar(&batch, "batch", "", "only this batch")
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+// outlook is what preview says of a service.
+type outlook struct {
+	Batch    string             `json:"batch"`
+	Service  string             `json:"service"`
+	Accounts int                `json:"accounts"`
+	Due      []string           `json:"due"`
+	Held     string             `json:"held,omitempty"`
+	Ahead    []pipeline.Planned `json:"ahead"`
+}
+
+func preview(ctx context.Context, out io.Writer, file, now, batch string, asJSON bool) error {
+	plan, clock, err := planAt(file, now)
+	if err != nil {
+		return err
+	}
+	if batch != "" && !hasBatch(plan, batch) {
+		return exit{exitWrong, fmt.Errorf("the plan has no batch %q", batch)}
+	}
+	subjects, err := look(ctx, plan)
+	if err != nil {
+		return err
+	}
+	encoder := json.NewEncoder(out)
+	var last error
+	for s := range subjects {
+		if batch != "" && s.Batch.Name != batch {
+			continue
+		}
+		o := outlookOf(s, clock.Now())
+		if asJSON {
+			last = encoder.Encode(o)
+		} else {
+			last = o.print(out, plan.Timezone)
+		}
+		if last != nil {
+			return last
+		}
+	}
+	return nil
+}
+
+func outlookOf(s pipeline.Subject, now time.Time) outlook {
+	o := outlook{Batch: s.Batch.Name, Service: s.Service.Name, Accounts: len(s.Service.Accounts), Ahead: pipeline.Schedule(s, now), Due: []string{}}
+	for _, t := range pipeline.Due(s, now) {
+		o.Due = append(o.Due, t.String())
+	}
+	if b := pipeline.Blocked(s, now); b != nil {
+		o.Held = b.Text
+	}
+	return o
+}
+
+func (o outlook) print(out io.Writer, zone *time.Location) error {
+	_, err := fmt.Fprintf(out, "%s %s (%d accounts)\n", o.Batch, o.Service, o.Accounts)
+	if o.Held != "" {
+		_, err = fmt.Fprintf(out, "  held: %s\n", o.Held)
+	}
+	for _, due := range o.Due {
+		_, err = fmt.Fprintf(out, "  now: %s\n", due)
+	}
+	for _, p := range o.Ahead {
+		_, err = fmt.Fprintf(out, "  %s %s\n", p.At.In(zone).Format("2006-01-02 15:04 MST"), p.What)
+	}
+	return err
+}
+
+// look yields every service with what the ledger says of it; a plan that never
+// ran has an empty ledger.
+func look(ctx context.Context, plan *plans.Plan) (iter.Seq[pipeline.Subject], error) {
+	var l ledger.Ledger
+	store, err := sqlite.Read(ctx, ledgerFile(plan))
+	if err == nil {
+		l = store
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, exit{exitWrong, err}
+	}
+	all := map[string][]ledger.State{}
+	for _, b := range plan.Batches {
+		if l == nil {
+			break
+		}
+		if all[b.Name], err = l.States(ctx, b.Name); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	if l != nil {
+		err = l.Close()
+	} else {
+		err = nil
+	}
+	return pipeline.Subjects(plan, all), err
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"godwit/pipeline"
+)
+
+func reportCommand() *cobra.Command {
+	var closing string
+	c := &cobra.Command{
+		Use: "report PLAN", Short: "Write reports and lists again from the ledger", Args: cobra.ExactArgs(1),
+		Long: `Writes every report and password list again from the ledger. With --close BATCH
+the batch's key is destroyed after that: Godwit then holds no copy of its
+temporary passwords, and the lists that were written are the only ones.`,
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			ctx := c.Context()
+			plan, err := load(args[0])
+			if err != nil {
+				return err
+			}
+			if closing != "" && !hasBatch(plan, closing) {
+				return exit{exitWrong, fmt.Errorf("the plan has no batch %q", closing)}
+			}
+			l, clock, err := reopen(ctx, ledgerFile(plan))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, l.Close()) }()
+			t, err := wire(plan, clock)
+			if err != nil {
+				return exit{exitWrong, err}
+			}
+			output, err := prepareOutput(ctx, plan)
+			if err != nil {
+				return exit{exitWrong, err}
+			}
+			defer func() { err = errors.Join(err, output.Close()) }()
+			if err := pipeline.Rewrite(ctx, plan, l, t.stages(l, output, nil), clock); err != nil {
+				return err
+			}
+			if closing == "" {
+				return nil
+			}
+			return t.vault.Destroy(closing)
+		},
+	}
+	c.Flags().StringVar(&closing, "close", "", "destroy this batch's key: Godwit forgets its passwords")
+	return c
+}

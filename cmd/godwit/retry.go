@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+)
+
+func retryCommand() *cobra.Command {
+	var account, service string
+	c := &cobra.Command{
+		Use: "retry PLAN", Short: "Say: go on, to what is held or has failed", Args: cobra.ExactArgs(1),
+		Long: `A person's word that an account or a service may go on: its trouble is cleared,
+notices that were refused or are unknown go out again at the next run.`,
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if (account == "") == (service == "") {
+				return exit{exitWrong, errors.New("say which: --account A or --service S")}
+			}
+			plan, err := load(args[0])
+			if err != nil {
+				return err
+			}
+			l, clock, err := reopen(c.Context(), ledgerFile(plan))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, l.Close()) }()
+			var batches []string
+			for _, b := range plan.Batches {
+				batches = append(batches, b.Name)
+			}
+			n, err := pipeline.Retry(c.Context(), l, clock, batches, func(k ledger.Key) bool {
+				return account != "" && k.Account == account || service != "" && k.Service == service
+			})
+			if err == nil && n == 0 {
+				return exit{exitWrong, fmt.Errorf("nothing of %s%s is held or has failed", account, service)}
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%d cleared; the next run goes on: godwit run %s\n", n, args[0])
+			return err
+		},
+	}
+	c.Flags().StringVar(&account, "account", "", "this account")
+	c.Flags().StringVar(&service, "service", "", "this service and its accounts")
+	return c
+}

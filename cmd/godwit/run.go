@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/plans"
+	"godwit/stages"
+)
+
+func runCommand(hurry <-chan struct{}) *cobra.Command {
+	var batch, now, format string
+	var dry bool
+	c := &cobra.Command{
+		Use: "run PLAN", Short: "Do whatever is due, and stop", Args: cobra.ExactArgs(1),
+		Long: `Does whatever is due now and whatever falls due while it works, and stops.
+Call it every night or every quarter of an hour: what is done is not done again.
+Ctrl-C finishes or undoes what is in flight; a second one undoes at once.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if dry {
+				return preview(c.Context(), c.OutOrStdout(), args[0], now, batch, false)
+			}
+			log := logger(format)
+			plan, clock, err := planAt(args[0], now)
+			if err != nil {
+				return errors.Join(err, releaseWithoutPlan(c.Context(), args[0], log))
+			}
+			return run(c.Context(), plan, clock, now != "", batch, hurry, log, c.ErrOrStderr())
+		},
+	}
+	c.Flags().StringVar(&batch, "batch", "", "only this batch")
+	c.Flags().BoolVar(&dry, "dry-run", false, "say what is due, do nothing")
+	c.Flags().StringVar(&now, "now", "", "rehearse: start the clock at this time (2026-12-01T22:00, in the plan's zone)")
+	c.Flags().StringVar(&format, "log-format", "text", "text or json")
+	return c
+}
+
+// planAt loads the plan and sets the clock: the machine's, or one that starts
+// at now.
+func planAt(file, now string) (*plans.Plan, pipeline.Clock, error) {
+	plan, err := load(file)
+	if err != nil || now == "" {
+		return plan, pipeline.Clock{}, err
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if at, err := time.ParseInLocation(layout, now, plan.Timezone); err == nil {
+			return plan, pipeline.Starting(at), nil
+		}
+	}
+	return nil, pipeline.Clock{}, exit{exitWrong, fmt.Errorf("--now %q is no time; write 2026-12-01T22:00 (in the plan's zone) or 2026-12-01T22:00:00+01:00", now)}
+}
+
+func run(ctx context.Context, plan *plans.Plan, clock pipeline.Clock, rehearsal bool, batch string, hurry <-chan struct{}, log *slog.Logger, stderr io.Writer) (err error) {
+	if batch != "" && !hasBatch(plan, batch) {
+		return exit{exitWrong, fmt.Errorf("the plan has no batch %q", batch)}
+	}
+	t, err := wire(plan, clock)
+	if err != nil {
+		return exit{exitWrong, err}
+	}
+	output, err := prepareOutput(ctx, plan)
+	if err != nil {
+		return exit{exitWrong, err}
+	}
+	l, err := openLedger(ctx, ledgerFile(plan), rehearsal)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.close(), l.Close(), output.Close()) }()
+	show := newProgress(stderr)
+	defer show.close()
+	runner := pipeline.Runner{
+		Plan: plan, Ledger: l, Stages: t.stages(l, output, show.account), Clock: clock, Log: log, Batch: batch, Hurry: hurry,
+		Patience: 10 * time.Minute,
+	}
+	tally, err := runner.Run(ctx)
+	return verdict(ctx, tally, err, plan.File)
+}
+
+// verdict turns a run's end into an exit code; who may still be frozen comes
+// last and loudest.
+func verdict(ctx context.Context, tally pipeline.Tally, err error, plan string) error {
+	var trouble error
+	if tally.Trouble != nil {
+		tally.Trouble.ErrorFormat = lines
+		trouble = tally.Trouble
+	}
+	switch {
+	case len(tally.Frozen) > 0:
+		return exit{exitFrozen, errors.Join(err, trouble, frozen(tally.Frozen, plan))}
+	case err != nil:
+		return exit{exitTrouble, errors.Join(err, trouble)}
+	case ctx.Err() != nil:
+		return exit{exitInterrupted, errors.New("interrupted: what had begun is finished or undone")}
+	case trouble != nil:
+		return exit{exitTrouble, trouble}
+	}
+	return nil
+}
+
+func lines(all []error) string {
+	text := ""
+	for i, err := range all {
+		if i > 0 {
+			text += "\n"
+		}
+		text += err.Error()
+	}
+	return text
+}
+
+func frozen(states []ledger.State, plan string) error {
+	text := "\n*** ACCOUNTS MAY STILL BE FROZEN ***"
+	for _, s := range states {
+		if s.Phase == ledger.Switching {
+			text += fmt.Sprintf("\n%s: its switch is not finished; finish it with: godwit run %s", s.Key.Account, plan)
+			continue
+		}
+		text += fmt.Sprintf("\n%s: frozen since %s; thaw it with: godwit thaw %s --account %s", s.Key.Account, s.FrozenAt.Format(time.RFC3339), plan, s.Key.Account)
+	}
+	return errors.New(text)
+}
+
+// releaseWithoutPlan thaws what is frozen although the plan cannot be read: a
+// typo keeps nobody out.
+func releaseWithoutPlan(ctx context.Context, file string, log *slog.Logger) error {
+	name, output, ok := plans.Where(file)
+	if !ok {
+		return nil
+	}
+	path := filepath.Join(output, name+".ledger")
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	left, err := release(ctx, path, log, nil)
+	if len(left) > 0 {
+		return exit{exitFrozen, errors.Join(err, frozen(left, file))}
+	}
+	return err
+}
+
+// release thaws the accounts that match, with nothing but the ledger.
+func release(ctx context.Context, path string, log *slog.Logger, match func(ledger.State) bool) (left []ledger.State, err error) {
+	l, clock, err := reopen(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return pipeline.Release(ctx, l, []pipeline.Stage{stages.Freeze{Open: freezer, Now: clock.Now}}, clock, log, match)
+}
+
+func hasBatch(plan *plans.Plan, name string) bool {
+	for _, b := range plan.Batches {
+		if b.Name == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/pipeline/ledger/sqlite"
+	"godwit/plans"
+	"godwit/stages/sheet"
+)
+
+func statusCommand() *cobra.Command {
+	var asJSON bool
+	var now string
+	c := &cobra.Command{
+		Use: "status PLAN [ACCOUNT|SERVICE]", Short: "Say what happened, what comes next and what you can do", Args: cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			plan, clock, err := planAt(args[0], now)
+			if err != nil {
+				return err
+			}
+			which := ""
+			if len(args) == 2 {
+				which = args[1]
+			}
+			return status(c.Context(), c.OutOrStdout(), plan, clock.Now(), which, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON, one account a line")
+	c.Flags().StringVar(&now, "now", "", "as of this time")
+	return c
+}
+
+// standing is what status says of an account.
+type standing struct {
+	Batch   string             `json:"batch"`
+	Service string             `json:"service"`
+	Account string             `json:"account"`
+	Status  string             `json:"status"`
+	Detail  string             `json:"detail,omitempty"`
+	Next    []pipeline.Planned `json:"next,omitempty"`
+	Hint    string             `json:"hint,omitempty"`
+	History []ledger.Entry     `json:"history,omitempty"`
+}
+
+func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time, which string, asJSON bool) error {
+	subjects, err := look(ctx, plan)
+	if err != nil {
+		return err
+	}
+	var all []standing
+	for s := range subjects {
+		for _, a := range s.Service.Accounts {
+			if which != "" && which != a.Address && which != s.Service.Name {
+				continue
+			}
+			all = append(all, standingOf(s, a, now, plan.File))
+		}
+	}
+	if which != "" && len(all) == 0 {
+		return exit{exitWrong, fmt.Errorf("the plan has no account or service %q", which)}
+	}
+	if which != "" {
+		if err := histories(ctx, plan, all, which); err != nil {
+			return err
+		}
+	}
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		for _, s := range all {
+			if err := encoder.Encode(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return table(out, all, plan.Timezone)
+}
+
+func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string) standing {
+	state := s.Accounts[a.Address]
+	st := standing{Batch: s.Batch.Name, Service: s.Service.Name, Account: a.Address, Status: pipeline.Status(a, state, s.State), Detail: state.Detail}
+	if st.Detail == "" {
+		st.Detail = s.State.Detail
+	}
+	switch {
+	case a.Action != "migrate":
+		st.Detail = a.Reason
+	case st.Status == "held", st.Status == "failed":
+		st.Hint = fmt.Sprintf("mend the cause, then: godwit retry %s --account %s", file, a.Address)
+		if state.Trouble == ledger.None {
+			st.Hint = fmt.Sprintf("mend the cause, then: godwit retry %s --service %s", file, s.Service.Name)
+		}
+		if state.Trouble == ledger.None && s.State.Origin == "plan" {
+			st.Hint = "change the plan as it says; it goes on by itself"
+		}
+	case st.Status == "frozen":
+		st.Hint = fmt.Sprintf("if no run is at work: godwit run %s", file)
+	case st.Status != "done":
+		st.Next = pipeline.Schedule(s, now)
+	}
+	return st
+}
+
+// histories adds what happened to one account, or to one service.
+func histories(ctx context.Context, plan *plans.Plan, all []standing, which string) error {
+	l, err := sqlite.Read(ctx, ledgerFile(plan))
+	if err != nil {
+		return nil // nothing has happened yet
+	}
+	defer l.Close()
+	for i, s := range all {
+		key := ledger.Key{Batch: s.Batch, Service: s.Service, Account: s.Account}
+		if which == s.Service && i > 0 {
+			continue
+		}
+		if which == s.Service {
+			key.Account = ""
+		}
+		for e, err := range l.Entries(ctx, key) {
+			if err != nil {
+				return err
+			}
+			all[i].History = append(all[i].History, e)
+		}
+	}
+	return nil
+}
+
+func table(out io.Writer, all []standing, zone *time.Location) error {
+	counts := map[string]int{}
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	for _, s := range all {
+		counts[s.Status]++
+		next := ""
+		if len(s.Next) > 0 {
+			next = "next: " + s.Next[0].What + " " + s.Next[0].At.In(zone).Format("2006-01-02 15:04")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Batch, s.Account, s.Status, sheet.Safe(s.Detail), next+s.Hint)
+	}
+	for _, s := range all {
+		for _, e := range s.History {
+			fmt.Fprintf(w, "  %s\t%s\t%s %s\t%s\t%s\n", e.At.In(zone).Format(time.RFC3339), e.Key.Account, e.Stage, e.Effect, e.Mark, sheet.Safe(e.Text))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%d accounts: %s\n", len(all), sum(counts))
+	return err
+}
+
+// sum says how many accounts stand where.
+func sum(counts map[string]int) string {
+	var sums []string
+	for _, word := range []string{"pending", "notified", "copying", "ready", "frozen", "done", "deferred", "failed", "held", "skipped"} {
+		if counts[word] > 0 {
+			sums = append(sums, fmt.Sprintf("%d %s", counts[word], word))
+		}
+	}
+	return strings.Join(sums, ", ")
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/time/rate"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/pipeline/ledger/sqlite"
+	"godwit/plans"
+	"godwit/stages"
+	"godwit/stages/mailbox"
+	"godwit/stages/mailer"
+	"godwit/stages/platform"
+	"godwit/stages/platform/program"
+	"godwit/stages/vault"
+	"godwit/templates"
+)
+
+// load reads the plan, or ends with exit code 2 and every problem.
+func load(file string) (*plans.Plan, error) {
+	plan, err := plans.Load(file)
+	if err != nil {
+		return nil, exit{exitWrong, err}
+	}
+	return plan, nil
+}
+
+// ledgerFile is where the plan's ledger lies.
+func ledgerFile(plan *plans.Plan) string {
+	return filepath.Join(outputDir(plan), plan.Name+".ledger")
+}
+
+func outputDir(plan *plans.Plan) string {
+	if filepath.IsAbs(plan.Output.Dir) {
+		return plan.Output.Dir
+	}
+	return filepath.Join(plan.Dir, plan.Output.Dir)
+}
+
+// openLedger takes the plan's lock. A run that holds it already is exit code 3,
+// a mix of rehearsal and real run exit code 2.
+func openLedger(ctx context.Context, file string, rehearsal bool) (ledger.Ledger, error) {
+	l, err := sqlite.Open(ctx, file, rehearsal)
+	switch {
+	case errors.Is(err, ledger.ErrBusy):
+		return nil, exit{exitBusy, fmt.Errorf("%s: %w", file, err)}
+	case errors.Is(err, ledger.ErrRehearsal) && rehearsal:
+		return nil, exit{exitWrong, fmt.Errorf("%s: %w; leave --now away, or rehearse with another output.dir", file, err)}
+	case errors.Is(err, ledger.ErrRehearsal):
+		return nil, exit{exitWrong, fmt.Errorf("%s: %w; it was begun with --now: go on with --now, or set another output.dir for the real programme", file, err)}
+	case err != nil:
+		return nil, exit{exitWrong, err}
+	}
+	return l, nil
+}
+
+// tools are what the stages of a plan need, made once per command.
+type tools struct {
+	plan      *plans.Plan
+	servers   stages.Servers
+	admins    map[string]platform.Admin
+	freeze    ledger.Thaw
+	vault     *vault.Vault
+	templates map[*plans.Batch]*templates.Set
+	senders   map[*plans.Batch]*mailer.Sender
+	clock     pipeline.Clock
+}
+
+func wire(plan *plans.Plan, clock pipeline.Clock) (*tools, error) {
+	t := &tools{
+		plan: plan, clock: clock, admins: map[string]platform.Admin{},
+		servers:   stages.Servers{Source: server(plan.Source.IMAP, plan.Copy.Rate), Targets: map[string]*mailbox.Server{}},
+		templates: map[*plans.Batch]*templates.Set{}, senders: map[*plans.Batch]*mailer.Sender{},
+	}
+	for name, target := range plan.Targets {
+		t.servers.Targets[name] = server(target.IMAP, 0)
+		switch target.Admin.Name {
+		case "exec":
+			t.admins[name] = program.New(target.Admin.Command, plan.Dir, target.Admin.Timeout)
+		case "list", "none", "":
+		default:
+			return nil, fmt.Errorf("targets.%s.admin: there is no driver %q", name, target.Admin.Name)
+		}
+	}
+	t.freeze = ledger.Thaw{Driver: plan.Source.Freeze.Name, Command: plan.Source.Freeze.Command, Dir: plan.Dir, Timeout: plan.Source.Freeze.Timeout}
+	var err error
+	if t.vault, err = vault.Open(outputDir(plan), plan.Name, os.Getenv("GODWIT_KEY")); err != nil {
+		return nil, err
+	}
+	for _, b := range plan.Batches {
+		if t.templates[b], err = notices(plan, b); err != nil {
+			return nil, err
+		}
+		smtp := b.Notices.SMTP
+		t.senders[b] = &mailer.Sender{Server: mailer.Server{Address: smtp.Address, TLS: smtp.TLS, CAFile: smtp.CAFile, Login: smtp.Login, Secret: smtp.Secret.Open}}
+	}
+	return t, nil
+}
+
+// freezer is the one place that knows the freeze drivers by name. It is made
+// from what the ledger keeps, so that thawing needs no plan.
+func freezer(how ledger.Thaw) (platform.Freezer, error) {
+	switch how.Driver {
+	case "exec":
+		return program.New(how.Command, how.Dir, how.Timeout), nil
+	default:
+		return nil, fmt.Errorf("there is no freeze driver %q", how.Driver)
+	}
+}
+
+func server(imap plans.IMAP, bytesPerSecond int64) *mailbox.Server {
+	s := &mailbox.Server{
+		Address: imap.Address, TLS: imap.TLS, CAFile: imap.CAFile, Auth: imap.Auth, Login: imap.Login,
+		MasterFormat: imap.MasterFormat, Connections: imap.MaxConnections,
+	}
+	if !imap.Secret.IsZero() {
+		s.Secret = imap.Secret.Open
+	}
+	if bytesPerSecond > 0 {
+		s.Rate = rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond, 1<<20)))
+	}
+	return s
+}
+
+// notices are the built-in templates with the hoster's over them.
+func notices(plan *plans.Plan, b *plans.Batch) (*templates.Set, error) {
+	var own fs.FS
+	if b.Notices.Templates != "" {
+		var err error
+		if own, err = fs.Sub(plan.Root.FS(), filepath.ToSlash(filepath.Clean(b.Notices.Templates))); err != nil {
+			return nil, err
+		}
+	}
+	return templates.Load(own)
+}
+
+func (t *tools) validate() stages.Validate {
+	return stages.Validate{
+		Plan: t.plan, Servers: t.servers, Admins: t.admins, Now: t.clock.Now, Drivers: t.programs,
+		Sender: func(b *plans.Batch) *mailer.Sender { return t.senders[b] },
+	}
+}
+
+// programs looks whether the plan's own programs can be run.
+func (t *tools) programs() error {
+	if f := t.plan.Source.Freeze; f.Name == "exec" {
+		if err := program.Check(f.Command, t.plan.Dir); err != nil {
+			return fmt.Errorf("source.freeze.command: %w", err)
+		}
+	}
+	for name, target := range t.plan.Targets {
+		if target.Admin.Name != "exec" {
+			continue
+		}
+		if err := program.Check(target.Admin.Command, t.plan.Dir); err != nil {
+			return fmt.Errorf("targets.%s.admin.command: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// stages is the whole way, over an open ledger and output folder.
+func (t *tools) stages(l ledger.Ledger, output *os.Root, progress func(account string, done, total int64)) []pipeline.Stage {
+	now := t.clock.Now
+	return stages.All(
+		t.validate(),
+		stages.Notify{
+			Plan: t.plan, Now: now,
+			Sender:    func(b *plans.Batch) *mailer.Sender { return t.senders[b] },
+			Templates: func(b *plans.Batch) *templates.Set { return t.templates[b] },
+		},
+		stages.Freeze{Plan: t.plan, Servers: t.servers, Driver: t.freeze, Open: freezer, Now: now},
+		stages.Copy{Plan: t.plan, Servers: t.servers, Admins: t.admins, Vault: t.vault, Now: now, Progress: progress},
+		stages.Credentials{Plan: t.plan, Servers: t.servers, Admins: t.admins, Driver: t.freeze, Open: freezer, Vault: t.vault, Now: now},
+		stages.Report{Plan: t.plan, Ledger: l, Output: output, Vault: t.vault},
+	)
+}
+
+func (t *tools) close() error {
+	var err error
+	for _, s := range t.senders {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+func logger(format string) *slog.Logger {
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}

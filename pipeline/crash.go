@@ -1,0 +1,13 @@
+package pipeline
+
+// crash is set in builds with the tag crashtest only; see crash_test build of
+// cmd/godwit.
+var crash func(point string)
+
+// CrashPoint marks a place where a test kills the process: before and after
+// every write that outlives it.
+func CrashPoint(point string) {
+	if crash != nil {
+		crash(point)
+	}
+}

@@ -1,0 +1,134 @@
+package pipeline
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"godwit/pipeline/ledger"
+)
+
+// book holds the state rows of one batch while a run works on it, and is the
+// only writer of the ledger: what is in memory is what was written.
+type book struct {
+	ledger ledger.Ledger
+	clock  Clock
+	mu     sync.Mutex
+	rows   map[ledger.Key]ledger.State
+}
+
+func open(ctx context.Context, l ledger.Ledger, clock Clock, batch string) (*book, error) {
+	states, err := l.States(context.WithoutCancel(ctx), batch)
+	if err != nil {
+		return nil, err
+	}
+	b := &book{ledger: l, clock: clock, rows: map[ledger.Key]ledger.State{}}
+	for _, s := range states {
+		b.rows[s.Key] = s
+	}
+	return b, nil
+}
+
+func (b *book) state(key ledger.Key) ledger.State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.rows[key]
+	s.Key = key
+	return s
+}
+
+// write makes an entry, a change of the row, or both durable. It goes through
+// when the run is being stopped: what happened must be known.
+func (b *book) write(ctx context.Context, key ledger.Key, entry *ledger.Entry, change func(*ledger.State)) error {
+	c := ledger.Change{Key: key, Entry: entry}
+	if change != nil {
+		s := b.state(key)
+		s.Notices = maps.Clone(s.Notices)
+		change(&s)
+		c.State = &s
+	}
+	if entry != nil {
+		entry.At = b.clock.Now()
+	}
+	CrashPoint("before " + key.Account + " " + label(entry))
+	if err := b.ledger.Write(context.WithoutCancel(ctx), c); err != nil {
+		return err
+	}
+	CrashPoint("after " + key.Account + " " + label(entry))
+	if c.State != nil {
+		b.mu.Lock()
+		b.rows[key] = *c.State
+		b.mu.Unlock()
+	}
+	return nil
+}
+
+func label(e *ledger.Entry) string {
+	if e == nil {
+		return "state"
+	}
+	return e.Effect + " " + string(e.Mark)
+}
+
+// journal is the Journal of one task.
+type journal struct {
+	book  *book
+	key   ledger.Key
+	stage string
+	mu    *sync.Mutex
+	marks map[string]ledger.Mark
+}
+
+func (b *book) journal(ctx context.Context, key ledger.Key, stage string) (*journal, error) {
+	marks, err := b.ledger.Marks(context.WithoutCancel(ctx), key)
+	if err != nil {
+		return nil, err
+	}
+	return &journal{book: b, key: key, stage: stage, mu: &sync.Mutex{}, marks: marks}, nil
+}
+
+func (j *journal) Begin(ctx context.Context, effect string, change func(*ledger.State)) error {
+	return j.End(ctx, effect, ledger.Intent, "", change)
+}
+
+func (j *journal) End(ctx context.Context, effect string, mark ledger.Mark, text string, change func(*ledger.State)) error {
+	entry := &ledger.Entry{Key: j.key, Stage: j.stage, Effect: effect, Mark: mark, Text: text}
+	if err := j.book.write(ctx, j.key, entry, change); err != nil {
+		return err
+	}
+	if mark != ledger.Note {
+		j.mu.Lock()
+		j.marks[effect] = mark
+		j.mu.Unlock()
+	}
+	return nil
+}
+
+func (j *journal) Last(effect string) ledger.Mark {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.marks[effect]
+}
+
+func (j *journal) State() ledger.State { return j.book.state(j.key) }
+
+func (j *journal) Get(ctx context.Context, name string) ([]byte, error) {
+	return j.book.ledger.Kept(ctx, j.key, name)
+}
+
+func (j *journal) Put(ctx context.Context, changes map[string][]byte) error {
+	CrashPoint("before " + j.key.Account + " put")
+	if err := j.book.ledger.Write(context.WithoutCancel(ctx), ledger.Change{Key: j.key, Keep: changes}); err != nil {
+		return err
+	}
+	CrashPoint("after " + j.key.Account + " put")
+	return nil
+}
+
+// Account shares the book; marks of another subject are not needed by a
+// service's task, so they start empty.
+func (j *journal) Account(address string) Journal {
+	key := j.key
+	key.Account = address
+	return &journal{book: j.book, key: key, stage: j.stage, mu: &sync.Mutex{}, marks: map[string]ledger.Mark{}}
+}

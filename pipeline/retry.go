@@ -1,0 +1,71 @@
+package pipeline
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"godwit/pipeline/ledger"
+)
+
+// Retry is a person's word: go on. It clears the trouble of what match selects,
+// and lets notices that failed or are unknown go out again. It returns how many
+// rows it changed.
+func Retry(ctx context.Context, l ledger.Ledger, clock Clock, batches []string, match func(ledger.Key) bool) (int, error) {
+	changed := 0
+	for _, name := range batches {
+		b, err := open(ctx, l, clock, name)
+		if err != nil {
+			return changed, err
+		}
+		for _, key := range sorted(b.rows) {
+			if !match(key) || !stuck(b.rows[key]) {
+				continue
+			}
+			entry := &ledger.Entry{Key: key, Stage: "retry", Effect: "retry", Mark: ledger.Note, Text: "a person said: go on"}
+			if err := b.write(ctx, key, entry, free); err != nil {
+				return changed, err
+			}
+			changed++
+		}
+	}
+	return changed, nil
+}
+
+func sorted(rows map[ledger.Key]ledger.State) []ledger.Key {
+	byName := map[string]ledger.Key{}
+	for key := range rows {
+		byName[key.Service+"\x00"+key.Account] = key
+	}
+	keys := make([]ledger.Key, 0, len(rows))
+	for _, name := range sortedKeys(byName) {
+		keys = append(keys, byName[name])
+	}
+	return keys
+}
+
+func stuck(s ledger.State) bool {
+	if s.Trouble != ledger.None || s.Deferrals > 0 || !s.Next.IsZero() {
+		return true
+	}
+	for _, n := range s.Notices {
+		for _, d := range n.Recipients {
+			if lost(d) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func lost(d *ledger.Delivery) bool { return d.Verdict == "refused" || d.Verdict == "unknown" }
+
+func free(s *ledger.State) {
+	s.Trouble, s.Origin, s.Reason, s.Detail = ledger.None, "", "", ""
+	s.Tries, s.Deferrals, s.Next = 0, 0, time.Time{}
+	for id, n := range s.Notices {
+		kept := &ledger.Notice{ID: id, Recipients: maps.Clone(n.Recipients)}
+		maps.DeleteFunc(kept.Recipients, func(_ string, d *ledger.Delivery) bool { return lost(d) })
+		s.Notices[id] = kept
+	}
+}

@@ -1,0 +1,283 @@
+package pipeline_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/pipeline/ledger/sqlite"
+	"godwit/plans"
+)
+
+// world is a hoster made of fake stages: they do what the real ones write into
+// the ledger, and remember what happened when.
+type world struct {
+	t     *testing.T
+	dir   string
+	mu    sync.Mutex
+	clock pipeline.Clock
+	log   []string
+	fails map[string]func(pipeline.Task) (pipeline.Result, error) // by stage and step: "freeze", "copy final"
+	undo  func() error
+}
+
+const list = `service,account,contact,source_secret,target_secret
+acme,anna@acme.example,it@contact.example,env:GODWIT_X,env:GODWIT_X
+acme,ben@acme.example,it@contact.example,env:GODWIT_X,env:GODWIT_X
+zeta,zoe@zeta.example,zoe@contact.example,env:GODWIT_X,env:GODWIT_X
+`
+
+const plan = `version: 1
+name: spring
+timezone: Europe/Paris
+source: {imap: {address: "imap.old.example:993"}, freeze: {driver: exec, command: ["/bin/true"]}}
+targets:
+  new: {imap: {address: "imap.new.example:993"}}
+notices:
+  from: "M <m@host.example>"
+  smtp: {address: "smtp.host.example:587", tls: starttls}
+  send:
+    - {when: 7d before, to: [contact], template: announce}
+    - {when: 1d before, to: [contact, user], template: remind}
+    - {when: done, to: [contact], template: done}
+window: {from: "22:00", until: "05:00"}
+batches:
+  - {name: one, date: 2026-12-02, accounts: list.csv}
+`
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, dir: t.TempDir(), fails: map[string]func(pipeline.Task) (pipeline.Result, error){}}
+	w.put("list.csv", list)
+	w.put("plan.yaml", plan)
+	return w
+}
+
+func (w *world) put(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) edit(name, old, with string) {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil || !strings.Contains(string(data), old) {
+		w.t.Fatalf("%s has no %q (%v)", name, old, err)
+	}
+	w.put(name, strings.Replace(string(data), old, with, 1))
+}
+
+func (w *world) load() *plans.Plan {
+	w.t.Helper()
+	p, err := plans.Load(filepath.Join(w.dir, "plan.yaml"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { p.Root.Close() })
+	return p
+}
+
+// run is one run beginning at a time in Paris; it returns what happened.
+func (w *world) run(at string) ([]string, pipeline.Tally) {
+	w.t.Helper()
+	return w.runWith(context.Background(), at)
+}
+
+func (w *world) runWith(ctx context.Context, at string) ([]string, pipeline.Tally) {
+	w.t.Helper()
+	p := w.load()
+	start, err := time.ParseInLocation("2006-01-02 15:04", at, p.Timezone)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.clock = pipeline.Starting(start)
+	l, err := sqlite.Open(ctx, filepath.Join(w.dir, "spring.ledger"), true)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer l.Close()
+	r := pipeline.Runner{Plan: p, Ledger: l, Stages: w.stages(), Clock: w.clock, Log: slog.New(slog.DiscardHandler)}
+	w.log = nil
+	tally, err := r.Run(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Sort(w.log)
+	return w.log, tally
+}
+
+// states is the ledger's view after a run, by account.
+func (w *world) states() map[string]ledger.State {
+	w.t.Helper()
+	l, err := sqlite.Read(w.t.Context(), filepath.Join(w.dir, "spring.ledger"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer l.Close()
+	rows, err := l.States(w.t.Context(), "one")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	all := map[string]ledger.State{}
+	for _, s := range rows {
+		all[s.Key.Service+"/"+s.Key.Account] = s
+	}
+	return all
+}
+
+func (w *world) happened(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log = append(w.log, what)
+}
+
+func (w *world) stages() []pipeline.Stage {
+	names := []string{pipeline.Validate, pipeline.Notify, pipeline.Freeze, pipeline.Copy, pipeline.Credentials}
+	var list []pipeline.Stage
+	for _, n := range names {
+		if n == pipeline.Freeze {
+			list = append(list, freezer{fake{w, n}})
+			continue
+		}
+		list = append(list, fake{w, n})
+	}
+	return list
+}
+
+type fake struct {
+	w    *world
+	name string
+}
+
+func (f fake) Name() string { return f.name }
+
+func (f fake) Run(ctx context.Context, t pipeline.Task, j pipeline.Journal) (pipeline.Result, error) {
+	what := t.Stage
+	if t.Step != "" {
+		what += " " + string(t.Step)
+	}
+	if t.Stage == pipeline.Notify {
+		what = "notify " + t.Notice.Plan.Template
+	}
+	who := t.Account.Address
+	if who == "" {
+		who = t.Service.Name
+	}
+	f.w.happened(what + " " + who)
+	if err := j.Begin(ctx, what, f.begin(t)); err != nil {
+		return pipeline.Result{}, err
+	}
+	if fail := f.w.fails[what]; fail != nil {
+		if result, err := fail(t); err != nil || result.Outcome != "" {
+			return result, err
+		}
+	}
+	if t.Stage == pipeline.Notify && t.Notice.Plan.Template == "deferred" {
+		for _, a := range t.Notice.Only {
+			if err := j.Account(a).End(ctx, "deferral", ledger.Note, "", func(s *ledger.State) {
+				s.Night, s.Told = t.Notice.Promise.Date, true
+				s.Deferrals++
+				s.Tries, s.Next = 0, time.Time{}
+			}); err != nil {
+				return pipeline.Result{}, err
+			}
+		}
+	}
+	return pipeline.Done(""), j.End(ctx, what, ledger.Done, "", f.end(t))
+}
+
+func (f fake) begin(t pipeline.Task) func(*ledger.State) {
+	return func(s *ledger.State) {
+		switch {
+		case t.Stage == pipeline.Freeze:
+			s.Phase, s.FrozenAt, s.ReleasedAt = ledger.Frozen, f.w.clock.Now(), time.Time{}
+			s.Deadline = s.FrozenAt.Add(t.Batch.Window.MaxInterruption)
+		case t.Step == pipeline.Switch:
+			s.Phase = ledger.Switching
+		}
+	}
+}
+
+func (f fake) end(t pipeline.Task) func(*ledger.State) {
+	now := f.w.clock.Now()
+	return func(s *ledger.State) {
+		switch {
+		case t.Stage == pipeline.Validate:
+			s.ValidatedAt = now
+		case t.Stage == pipeline.Notify:
+			deliver(s, t, now)
+		case t.Step == pipeline.Precopy:
+			s.Phase, s.PassedAt = ledger.Copied, now
+			s.Passes++
+		case t.Step == pipeline.CatchUp:
+			s.PassedAt = now
+		case t.Step == pipeline.Final:
+			s.Phase, s.PassedAt = ledger.Verified, now
+		case t.Step == pipeline.Apply:
+			s.Phase = ledger.Ready
+		case t.Step == pipeline.Prepare:
+			s.PasswordAt = now
+		case t.Step == pipeline.Switch:
+			s.Phase, s.SwitchedAt, s.ReleasedAt = ledger.Switched, now, now
+		}
+	}
+}
+
+func deliver(s *ledger.State, t pipeline.Task, now time.Time) {
+	if s.Notices == nil {
+		s.Notices = map[string]*ledger.Notice{}
+	}
+	n := &ledger.Notice{ID: t.Notice.ID, Recipients: map[string]*ledger.Delivery{}}
+	for _, r := range pipeline.Recipients(t.Service, t.Notice.Plan, t.Notice.Only) {
+		n.Recipients[r.Address] = &ledger.Delivery{Account: r.Account, Verdict: "accepted", At: now}
+	}
+	s.Notices[t.Notice.ID] = n
+	if t.Notice.Plan.Days >= 0 || t.Notice.Plan.Template == "changed" {
+		p := t.Notice.Promise
+		s.Promise = &p
+	}
+}
+
+type freezer struct{ fake }
+
+func (f freezer) Undo(ctx context.Context, _ pipeline.Task, j pipeline.Journal) error {
+	s := j.State()
+	if !s.InCutover() || s.Phase == ledger.Switching {
+		return nil
+	}
+	f.w.happened("thaw " + s.Key.Account)
+	if f.w.undo != nil {
+		if err := f.w.undo(); err != nil {
+			return err
+		}
+	}
+	return j.End(ctx, "thaw", ledger.Done, "", func(s *ledger.State) {
+		s.Phase, s.ReleasedAt = ledger.Copied, f.w.clock.Now()
+	})
+}
+
+func is(t *testing.T, when string, got []string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\n got %s\nwant %s", when, strings.Join(got, "; "), strings.Join(want, "; "))
+	}
+}
+
+func each(what string, who ...string) []string {
+	var list []string
+	for _, w := range who {
+		list = append(list, fmt.Sprintf("%s %s", what, w))
+	}
+	return list
+}

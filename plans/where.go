@@ -1,0 +1,32 @@
+package plans
+
+import (
+	"os"
+	"path/filepath"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Where tells the name and the output folder of the plan in file, even of one
+// that is wrong elsewhere: a typo must not keep a frozen mailbox locked. ok is
+// false if the plan is too broken to tell.
+func Where(file string) (name, output string, ok bool) {
+	data, err := os.ReadFile(file)
+	if err != nil || len(data) > 1<<20 {
+		return "", "", false
+	}
+	var p struct {
+		Name   string `yaml:"name"`
+		Output struct {
+			Dir string `yaml:"dir"`
+		} `yaml:"output"`
+	}
+	_ = yaml.Unmarshal(data, &p) // what could be read stands in p, the rest does not matter
+	if p.Output.Dir == "" {
+		p.Output.Dir = "out"
+	}
+	if !filepath.IsAbs(p.Output.Dir) {
+		p.Output.Dir = filepath.Join(filepath.Dir(file), p.Output.Dir)
+	}
+	return p.Name, p.Output.Dir, p.Name != ""
+}

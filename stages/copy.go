@@ -1,0 +1,210 @@
+package stages
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/plans"
+	"godwit/stages/mailbox"
+	"godwit/stages/platform"
+	"godwit/stages/vault"
+)
+
+// Copy brings the target mailbox up to the source: over the live mailbox
+// (precopy), over the frozen one with verification (final), and for stragglers
+// after the switch (catch-up).
+type Copy struct {
+	Plan     *plans.Plan
+	Servers  Servers
+	Admins   map[string]platform.Admin // by target; none for those without
+	Vault    *vault.Vault
+	Now      func() time.Time
+	Progress func(account string, done, total int64) // bytes; may be nil
+}
+
+// What Copy keeps for an account beside the UID map.
+const (
+	keptSkipped  = "skipped"  // []mailbox.Skipped as of the last pass
+	keptNotes    = "notes"    // the same for what was carried but changed
+	keptPassword = "password" // sealed
+)
+
+// Name is the stage's word in plans, ledger and logs.
+func (Copy) Name() string { return pipeline.Copy }
+
+// Run makes one pass. It can be run again at any time: the UID map says what
+// the target has.
+func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	if result, err := c.ensure(ctx, task, journal); err != nil || result.Outcome != "" {
+		return result, err
+	}
+	if journal.State().Phase == ledger.New {
+		if err := journal.End(ctx, "copying", ledger.Note, "", func(s *ledger.State) { s.Phase = ledger.Copying }); err != nil {
+			return pipeline.Result{}, err
+		}
+	}
+	pass := c.pass(task, journal)
+	began := time.Now()
+	result, err := pass.Run(ctx)
+	if err != nil {
+		return c.trouble(ctx, task, journal, err)
+	}
+	differs := []mailbox.Skipped(nil)
+	if task.Step == pipeline.Final {
+		if differs, err = pass.Verify(ctx, task.Batch.Copy.Verify); err != nil {
+			return c.trouble(ctx, task, journal, fmt.Errorf("verify: %w", err))
+		}
+	}
+	if err := keep(ctx, journal, result); err != nil {
+		return pipeline.Result{}, err
+	}
+	if len(differs) > 0 {
+		return unverified(ctx, journal, differs)
+	}
+	text := fmt.Sprintf("%d copied, %d already there, %d updated, %d moved, %d deleted, %d not carried", result.Copied, result.AlreadyThere, result.Updated, result.Moved, result.Deleted, len(result.Skipped))
+	return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) { c.passed(s, task, result, time.Since(began)) })
+}
+
+// ensure has the target account made ready before the first pass.
+func (c Copy) ensure(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	admin := c.Admins[task.Account.Target]
+	if admin == nil || journal.Last("ensure") == ledger.Done {
+		return pipeline.Result{}, nil
+	}
+	if err := journal.Begin(ctx, "ensure", nil); err != nil {
+		return pipeline.Result{}, err
+	}
+	err := admin.Ensure(ctx, request(c.Plan.Name, task, journal.State()))
+	if err != nil {
+		return administrator(ctx, journal, "ensure", err)
+	}
+	return pipeline.Result{}, journal.End(ctx, "ensure", ledger.Done, "", nil)
+}
+
+// administrator is the answer to a refusal of the target's admin side.
+func administrator(ctx context.Context, journal pipeline.Journal, effect string, err error) (pipeline.Result, error) {
+	mark := ledger.Failed
+	if errors.Is(err, platform.ErrUnknown) {
+		mark = ledger.Unknown
+	}
+	if err := journal.End(ctx, effect, mark, err.Error(), nil); err != nil {
+		return pipeline.Result{}, err
+	}
+	return pipeline.Later("target-unreachable", fmt.Sprintf("target: %s: %v", effect, err)), nil
+}
+
+func (c Copy) pass(task pipeline.Task, journal pipeline.Journal) mailbox.Pass {
+	copying := task.Batch.Copy
+	p := mailbox.Pass{
+		Source: c.Servers.source(task.Account),
+		Target: c.Servers.target(task.Account, targetSecret(c.Plan, c.Vault, task, journal)),
+		Store:  journal,
+		Options: mailbox.Options{
+			Exclude: copying.Exclude, Rename: copying.Rename,
+			MaxMessage: copying.MaxMessage, MaxDelete: copying.MaxDelete,
+			Connections: copying.Connections, CatchUp: task.Step == pipeline.CatchUp,
+		},
+	}
+	if c.Progress != nil {
+		p.Options.Progress = func(done, total int64) { c.Progress(task.Account.Address, done, total) }
+	}
+	return p
+}
+
+// targetSecret is what Godwit signs in with as the user at the target: the
+// list's secret, or the temporary password once it is set there.
+func targetSecret(plan *plans.Plan, v *vault.Vault, task pipeline.Task, journal pipeline.Journal) func(context.Context) (string, error) {
+	state := journal.State()
+	byOperator := plan.Targets[task.Account.Target].Admin.Name == "list"
+	if task.Account.Passwords == "temporary" && !state.PasswordAt.IsZero() && (byOperator || !state.PasswordSet.IsZero()) {
+		return func(ctx context.Context) (string, error) { return reveal(ctx, v, task, journal) }
+	}
+	return opener(task.Account.TargetSecret)
+}
+
+func (c Copy) passed(s *ledger.State, task pipeline.Task, result mailbox.Result, took time.Duration) {
+	now := c.Now()
+	s.Passes++
+	s.PassedAt, s.PassTook = now, took
+	if task.Step == pipeline.CatchUp {
+		s.Copied += result.Copied
+		s.Messages += result.Copied
+		return
+	}
+	s.Folders, s.Messages, s.Bytes = result.Folders, result.Messages, result.Bytes
+	s.Already += result.AlreadyThere
+	s.Skipped = 0
+	for _, skipped := range result.Skipped {
+		if skipped.UID != 0 {
+			s.Skipped++
+		}
+	}
+	s.Already = min(s.Already, s.Messages-s.Skipped)
+	s.Copied = s.Messages - s.Skipped - s.Already
+	s.Phase = ledger.Copied
+	if task.Step == pipeline.Final {
+		s.Phase, s.VerifiedAt = ledger.Verified, now
+	}
+}
+
+func keep(ctx context.Context, journal pipeline.Journal, result mailbox.Result) error {
+	changes := map[string][]byte{}
+	for name, list := range map[string][]mailbox.Skipped{keptSkipped: result.Skipped, keptNotes: result.Notes} {
+		data, err := json.Marshal(list)
+		if err != nil {
+			return err
+		}
+		changes[name] = data
+	}
+	return journal.Put(ctx, changes)
+}
+
+// unverified: what the target gives back is not what it was given. The next try
+// copies and compares again; a second time in a row needs a person.
+func unverified(ctx context.Context, journal pipeline.Journal, differs []mailbox.Skipped) (pipeline.Result, error) {
+	text := fmt.Sprintf("%d messages of the target differ from the source, the first in %q UID %d: %s %s", len(differs), differs[0].Folder, differs[0].UID, differs[0].Reason, differs[0].Detail)
+	again := journal.Last("verify") == ledger.Failed
+	if err := journal.End(ctx, "verify", ledger.Failed, text, nil); err != nil {
+		return pipeline.Result{}, err
+	}
+	if again {
+		return pipeline.Failed("verify-failed", text), nil
+	}
+	return pipeline.Later("verify-failed", text), nil
+}
+
+// trouble sorts a pass's error: what goes away by itself, what needs a person.
+func (c Copy) trouble(ctx context.Context, task pipeline.Task, journal pipeline.Journal, err error) (pipeline.Result, error) {
+	side := "source"
+	var at *mailbox.SideError
+	if errors.As(err, &at) {
+		side = at.Side
+	}
+	switch {
+	case ctx.Err() != nil:
+		return pipeline.Result{}, err
+	case errors.Is(err, mailbox.ErrLogin) && task.Step == pipeline.CatchUp && side == "target":
+		text := "catch-up ended: the user has set a new password"
+		return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) { s.CaughtUp = true })
+	case errors.Is(err, mailbox.ErrLogin) && c.byOperator(task):
+		return pipeline.Later("login-target", err.Error()+"; set the temporary passwords of passwords.csv on the target"), nil
+	case errors.Is(err, mailbox.ErrLogin):
+		return pipeline.Later("login-"+side, err.Error()), nil
+	case errors.Is(err, mailbox.ErrTooManyDeletions):
+		return pipeline.Held("deletions", err.Error()+"; if they are meant: godwit retry"), nil
+	case errors.Is(err, mailbox.ErrOverQuota):
+		return pipeline.Failed("over-quota", err.Error()), nil
+	case errors.Is(err, mailbox.ErrBusy):
+		return pipeline.Later("busy", err.Error()), nil
+	}
+	return pipeline.Later(side+"-unreachable", err.Error()), nil
+}
+
+func (c Copy) byOperator(task pipeline.Task) bool {
+	return task.Account.Passwords == "temporary" && c.Plan.Targets[task.Account.Target].Admin.Name == "list"
+}

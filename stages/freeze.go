@@ -1,0 +1,149 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/plans"
+	"godwit/stages/mailbox"
+	"godwit/stages/platform"
+)
+
+// Freeze stops delivery and logins at the source, and waits until the mailbox
+// is quiet, so that the final pass reads one that no longer changes. Its Undo
+// needs nothing but what the ledger keeps of the freeze.
+type Freeze struct {
+	Plan    *plans.Plan
+	Servers Servers
+	Driver  ledger.Thaw // how the plan freezes; Request is filled in per account
+	Open    func(ledger.Thaw) (platform.Freezer, error)
+	Now     func() time.Time
+}
+
+// Name is the stage's word in plans, ledger and logs.
+func (Freeze) Name() string { return pipeline.Freeze }
+
+// Run freezes the task's account. The intent goes into the ledger with the
+// deadline and all that is needed to thaw.
+func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	none := f.Driver.Driver == "none"
+	if err := journal.Begin(ctx, "freeze", func(s *ledger.State) { f.plunge(s, task, none) }); err != nil {
+		return pipeline.Result{}, err
+	}
+	if none {
+		return pipeline.Done("no freeze: what arrives from now on follows in catch-up"), journal.End(ctx, "freeze", ledger.Done, "driver none", nil)
+	}
+	driver, err := f.Open(f.Driver)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	r := request(f.Plan.Name, task, journal.State())
+	if err := driver.Freeze(ctx, r); err != nil {
+		return f.refused(ctx, journal, err)
+	}
+	state, err := driver.Check(ctx, r)
+	if err != nil {
+		return f.refused(ctx, journal, fmt.Errorf("check: %w", err))
+	}
+	if state != platform.Frozen {
+		text := fmt.Sprintf("the driver said done, but its check says %q", state)
+		return pipeline.Later("not-frozen", text), journal.End(ctx, "freeze", ledger.Failed, text, nil)
+	}
+	if err := journal.End(ctx, "freeze", ledger.Done, "", nil); err != nil {
+		return pipeline.Result{}, err
+	}
+	if err := mailbox.Quiet(ctx, f.Servers.source(task.Account), f.Plan.Source.Freeze.Settle); err != nil {
+		return pipeline.Result{}, fmt.Errorf("waiting until the source is quiet: %w", err)
+	}
+	return pipeline.Done("frozen"), nil
+}
+
+// plunge is the account's state from the moment the freeze may have happened.
+func (f Freeze) plunge(s *ledger.State, task pipeline.Task, none bool) {
+	now := f.Now()
+	s.Phase = ledger.Frozen
+	s.NotFrozen = none
+	s.FrozenAt, s.ReleasedAt = now, time.Time{}
+	if none {
+		s.FrozenAt = time.Time{}
+	}
+	s.Deadline = now.Add(task.Batch.Window.MaxInterruption)
+	s.Revision = f.Plan.Revision
+	s.Extra = nil
+	for _, x := range task.Account.Extra {
+		s.Extra = append(s.Extra, ledger.Field{Name: x.Name, Value: x.Value})
+	}
+	thaw := f.Driver
+	r := request(f.Plan.Name, task, *s)
+	thaw.Request = map[string]string{
+		"plan": r.Plan, "batch": r.Batch, "service": r.Service, "account": r.Account,
+		"login": r.Login, "target": r.Target, "target_account": r.TargetAccount,
+	}
+	s.Thaw = &thaw
+}
+
+func (f Freeze) refused(ctx context.Context, journal pipeline.Journal, err error) (pipeline.Result, error) {
+	mark := ledger.Failed
+	if errors.Is(err, platform.ErrUnknown) {
+		mark = ledger.Unknown
+	}
+	if err := journal.End(ctx, "freeze", mark, err.Error(), nil); err != nil {
+		return pipeline.Result{}, err
+	}
+	if errors.Is(err, platform.ErrLater) {
+		return pipeline.Later("busy", "source: "+err.Error()), nil
+	}
+	return pipeline.Result{}, fmt.Errorf("source: %w", err)
+}
+
+// Undo thaws the account and looks whether it is open. A driver that refused to
+// freeze is thawed all the same: it may have done it.
+func (f Freeze) Undo(ctx context.Context, _ pipeline.Task, journal pipeline.Journal) error {
+	state := journal.State()
+	if !state.InCutover() || state.Phase == ledger.Switching {
+		return nil
+	}
+	back := func(s *ledger.State) {
+		s.Phase = ledger.Copied
+		if !s.NotFrozen {
+			s.ReleasedAt = f.Now()
+		}
+	}
+	if state.NotFrozen || state.Thaw == nil {
+		return journal.End(ctx, "thaw", ledger.Done, "nothing was frozen", back)
+	}
+	driver, err := f.Open(*state.Thaw)
+	if err != nil {
+		return err
+	}
+	if err := journal.Begin(ctx, "thaw", nil); err != nil {
+		return err
+	}
+	if err := thaw(ctx, driver, *state.Thaw, state.Deadline); err != nil {
+		return errors.Join(err, journal.End(ctx, "thaw", ledger.Failed, err.Error(), nil))
+	}
+	return journal.End(ctx, "thaw", ledger.Done, "", back)
+}
+
+func thaw(ctx context.Context, driver platform.Freezer, how ledger.Thaw, deadline time.Time) error {
+	q := how.Request
+	r := platform.Request{
+		Plan: q["plan"], Batch: q["batch"], Service: q["service"], Account: q["account"], Login: q["login"],
+		Target: q["target"], TargetAccount: q["target_account"], Deadline: deadline,
+	}
+	if err := driver.Thaw(ctx, r); err != nil {
+		return err
+	}
+	state, err := driver.Check(ctx, r)
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	if state != platform.Open {
+		return fmt.Errorf("the driver said thawed, but its check says %q", state)
+	}
+	return nil
+}

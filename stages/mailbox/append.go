@@ -1,0 +1,302 @@
+package mailbox
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// parcel is one message ready to be appended.
+type parcel struct {
+	meta
+	body   []byte
+	flags  string // as the target can hold them
+	digest []byte
+}
+
+// outcome is what became of a parcel.
+type outcome struct {
+	uid uint32 // at the target, 0: the server does not tell
+	err error  // a refusal
+}
+
+// appendHead is what stands before a message in APPEND: flags, date, size.
+func appendHead(flags string, m meta, size int64, plus bool) string {
+	var b strings.Builder
+	if flags != "" {
+		b.WriteString(" (" + flags + ")")
+	}
+	if m.date != noDate {
+		b.WriteString(` "` + m.time().Format("_2-Jan-2006 15:04:05 -0700") + `"`)
+	}
+	mark := ""
+	if plus {
+		mark = "+"
+	}
+	fmt.Fprintf(&b, " {%d%s}\r\n", size, mark)
+	return b.String()
+}
+
+// appendAll appends parcels to the folder name: in one MULTIAPPEND, or as many
+// commands in one go, or one after the other where the server must be waited
+// for. A lost connection is an error: then nothing is known of any of them.
+func (s *session) appendAll(name string, list []parcel) (validity uint32, out []outcome, err error) {
+	q, ok := quote(name)
+	if !ok {
+		return 0, nil, errName
+	}
+	plus := s.has("LITERAL+")
+	if plus && s.has("MULTIAPPEND") && len(list) > 1 {
+		return s.multiAppend(q, list)
+	}
+	if plus {
+		return s.pipeline(q, list)
+	}
+	for _, p := range list {
+		v, o, err := s.appendOne(q, p.flags, p.meta, int64(len(p.body)), func(w io.Writer) error {
+			_, err := w.Write(p.body)
+			return err
+		})
+		if err != nil {
+			return 0, nil, err
+		}
+		if v != 0 {
+			validity = v
+		}
+		out = append(out, o)
+	}
+	return validity, out, nil
+}
+
+// multiAppend sends all in one command (RFC 3502): all are stored or none.
+func (s *session) multiAppend(q string, list []parcel) (uint32, []outcome, error) {
+	x := &exchange{}
+	tags, err := s.w.start(1, x)
+	if err != nil {
+		return 0, nil, err
+	}
+	bw := bufio.NewWriterSize(putter{s.w}, chunk)
+	_, _ = bw.WriteString(tags[0] + " APPEND " + q)
+	for _, p := range list {
+		_, _ = bw.WriteString(appendHead(p.flags, p.meta, int64(len(p.body)), true))
+		_, _ = bw.Write(p.body)
+	}
+	_, _ = bw.WriteString("\r\n")
+	if err := bw.Flush(); err != nil {
+		return 0, nil, err
+	}
+	replies, err := x.wait()
+	if err != nil {
+		return 0, nil, err
+	}
+	out := make([]outcome, len(list))
+	if err := replies[0].err(); err != nil {
+		for i := range out {
+			out[i].err = err
+		}
+		return 0, out, nil
+	}
+	validity, uids := appendUID(replies[0])
+	if len(uids) == len(out) {
+		for i, uid := range uids {
+			out[i].uid = uid
+		}
+	}
+	return validity, out, nil
+}
+
+// pipeline sends one APPEND for each and receives the answers afterwards. The
+// answers are short: they fit into the connection's buffers.
+func (s *session) pipeline(q string, list []parcel) (validity uint32, out []outcome, err error) {
+	x := &exchange{}
+	tags, err := s.w.start(len(list), x)
+	if err != nil {
+		return 0, nil, err
+	}
+	bw := bufio.NewWriterSize(putter{s.w}, chunk)
+	for i, p := range list {
+		_, _ = bw.WriteString(tags[i] + " APPEND " + q + appendHead(p.flags, p.meta, int64(len(p.body)), true))
+		_, _ = bw.Write(p.body)
+		_, _ = bw.WriteString("\r\n")
+	}
+	if err := bw.Flush(); err != nil {
+		return 0, nil, err
+	}
+	replies, err := x.wait()
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, r := range replies {
+		v, o := outcomeOf(r)
+		if v != 0 {
+			validity = v
+		}
+		out = append(out, o)
+	}
+	return validity, out, nil
+}
+
+// appendOne streams one message of size bytes; body writes them. An error of
+// body ends the connection, so that the server throws away what it has.
+func (s *session) appendOne(q, flags string, m meta, size int64, body func(io.Writer) error) (uint32, outcome, error) {
+	plus := s.has("LITERAL+")
+	x := &exchange{}
+	tags, err := s.w.start(1, x)
+	if err != nil {
+		return 0, outcome{}, err
+	}
+	if err := s.w.put([]byte(tags[0] + " APPEND " + q + appendHead(flags, m, size, plus))); err != nil {
+		return 0, outcome{}, err
+	}
+	if !plus {
+		select {
+		case <-x.cont:
+			s.w.expect(0)
+		case <-x.done: // refused before a byte was sent
+			replies, err := x.wait()
+			if err != nil {
+				return 0, outcome{}, err
+			}
+			if replies[0].Kind == "OK" {
+				return 0, outcome{}, fmt.Errorf("%w: APPEND succeeded without its message", errHostile)
+			}
+			return 0, outcome{err: replies[0].err()}, nil
+		}
+	}
+	counted := &countWriter{w: putter{s.w}}
+	if err := body(counted); err != nil || counted.n != size {
+		if err == nil {
+			err = io.ErrUnexpectedEOF
+		}
+		s.abort()
+		return 0, outcome{}, err
+	}
+	if err := s.w.put([]byte("\r\n")); err != nil {
+		return 0, outcome{}, err
+	}
+	replies, err := x.wait()
+	if err != nil {
+		return 0, outcome{}, err
+	}
+	v, o := outcomeOf(replies[0])
+	return v, o, nil
+}
+
+func outcomeOf(r reply) (validity uint32, o outcome) {
+	if err := r.err(); err != nil {
+		return 0, outcome{err: err}
+	}
+	validity, uids := appendUID(r)
+	if len(uids) == 1 {
+		o.uid = uids[0]
+	}
+	return validity, o
+}
+
+// appendUID reads [APPENDUID validity set] (RFC 4315).
+func appendUID(r reply) (validity uint32, uids []uint32) {
+	if r.Code != "APPENDUID" {
+		return 0, nil
+	}
+	v, set, _ := strings.Cut(strings.TrimSpace(r.Args), " ")
+	n, err := strconv.ParseUint(v, 10, 32)
+	if err != nil {
+		return 0, nil
+	}
+	return uint32(n), parseSet(set)
+}
+
+// parseSet reads a UID set as a server sends it, at most 100,000 of them.
+func parseSet(set string) (uids []uint32) {
+	for _, part := range strings.Split(strings.TrimSpace(set), ",") {
+		from, to, ranged := strings.Cut(part, ":")
+		a, err := strconv.ParseUint(from, 10, 32)
+		if err != nil {
+			return nil
+		}
+		b := a
+		if ranged {
+			if b, err = strconv.ParseUint(to, 10, 32); err != nil {
+				return nil
+			}
+		}
+		if b < a {
+			a, b = b, a
+		}
+		if b-a > 100000 || len(uids) > 100000 {
+			return nil
+		}
+		for ; a <= b; a++ {
+			uids = append(uids, uint32(a))
+		}
+	}
+	return uids
+}
+
+// putter writes to the wire below the library.
+type putter struct{ w *wire }
+
+func (p putter) Write(b []byte) (int, error) {
+	if err := p.w.put(b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+type countWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// keepFlags drops what an IMAP atom or the folder cannot hold, and tells what
+// it dropped.
+func keepFlags(flags string, permanent []string) (kept string, dropped []string) {
+	if flags == "" {
+		return "", nil
+	}
+	any := len(permanent) == 0
+	may := map[string]bool{}
+	for _, p := range permanent {
+		any = any || p == `\*`
+		may[strings.ToLower(p)] = true
+	}
+	var out []string
+	for _, f := range strings.Fields(flags) {
+		system := systemFlag(f) == f && strings.HasPrefix(f, `\`) && isSystem(f)
+		switch {
+		case system:
+			out = append(out, f)
+		case !isAtom(f), !any && !may[strings.ToLower(f)]:
+			dropped = append(dropped, f)
+		default:
+			out = append(out, f)
+		}
+	}
+	return strings.Join(out, " "), dropped
+}
+
+func isSystem(f string) bool {
+	for _, s := range systemFlags {
+		if s == f {
+			return true
+		}
+	}
+	return false
+}
+
+func isAtom(f string) bool {
+	return f != "" && !strings.ContainsFunc(f, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`(){%*"\]`, r)
+	})
+}
+
+var errReplaced = errors.New("the target folder was replaced while it was being filled; the next pass matches it anew")

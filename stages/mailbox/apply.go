@@ -1,0 +1,301 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"strings"
+)
+
+// apply brings one folder of the target up to the source: what it holds
+// already is noted, what is new is copied, flags are carried, and what Godwit
+// put there and the source no longer has is deleted.
+func (l *lane) apply(ctx context.Context, j *job) error {
+	if !j.scanned || j.st.Target == "" || !j.here && l.pass.Options.CatchUp {
+		return nil
+	}
+	if err := l.takeOver(j); err != nil {
+		return err
+	}
+	if err := l.transfer(ctx, j); err != nil {
+		return err
+	}
+	if !l.pass.Options.CatchUp {
+		if err := l.carryFlags(j); err != nil {
+			return err
+		}
+		if err := l.removeGone(j); err != nil {
+			return err
+		}
+	}
+	return l.finish(ctx, j)
+}
+
+// takeOver notes the messages that the target holds already. Their flags are
+// only added to: who set the others is not known.
+func (l *lane) takeOver(j *job) error {
+	if !j.reset && len(j.taken) == 0 {
+		return nil
+	}
+	rec := record{}
+	for _, t := range j.taken {
+		rec.Sources = append(rec.Sources, t.uid)
+		rec.Targets = append(rec.Targets, t.target)
+		rec.Flags = append(rec.Flags, t.flags)
+		rec.Digests = append(rec.Digests, t.digest)
+		if add, _ := difference(t.has, t.flags); len(add) > 0 {
+			j.changes = append(j.changes, change{t.uid, t.target, t.has, joinFlags(append(strings.Fields(t.has), add...))})
+		}
+		if t.when != t.date {
+			rec.Notes = append(rec.Notes, Skipped{Folder: j.name, UID: t.uid, Date: t.time(), Bytes: t.size, Reason: Altered,
+				Detail: "the target held it before, with another date"})
+		}
+		j.st.Bytes += t.size
+	}
+	changes := map[string][]byte{}
+	if !rec.empty() {
+		changes[recordKey(j.source.wire, j.st.next)] = mustJSON(rec)
+		j.st.fold(rec)
+		j.st.next++
+	}
+	j.st.Complete = false
+	changes[folderKey(j.source.wire)] = j.st.pack()
+	l.pass.count(func(r *Result) { r.AlreadyThere += len(j.taken) })
+	return put(l.pass.ctx, l.pass.Store, changes)
+}
+
+// carryFlags sends the flags that came and went at the source.
+func (l *lane) carryFlags(j *job) error {
+	type step struct{ add, remove string }
+	steps := map[step][]uint32{}
+	for _, c := range j.changes {
+		if c.target == 0 {
+			continue
+		}
+		add, remove := difference(c.from, c.to)
+		s := step{strings.Join(add, " "), strings.Join(remove, " ")}
+		steps[s] = append(steps[s], c.target)
+	}
+	if len(steps) > 0 {
+		dst, err := l.target()
+		if err != nil {
+			return err
+		}
+		b, err := dst.opened(j.st.Target, true)
+		if err != nil {
+			return err
+		}
+		if b.validity != j.st.TargetValidity {
+			return errReplaced
+		}
+		for s, uids := range steps {
+			sort.Slice(uids, func(i, k int) bool { return uids[i] < uids[k] })
+			add, dropped := keepFlags(s.add, b.permanent)
+			remove, _ := keepFlags(s.remove, b.permanent)
+			for _, f := range dropped {
+				j.st.note(Skipped{Folder: j.name, Reason: KeywordDropped, Detail: safe(f)})
+			}
+			if err := dst.store(uids, "+", add); err != nil {
+				return err
+			}
+			if err := dst.store(uids, "-", remove); err != nil {
+				return err
+			}
+		}
+	}
+	taken := map[uint32]bool{}
+	for _, t := range j.taken {
+		taken[t.uid] = true
+	}
+	for _, c := range j.changes {
+		if i := j.st.find(c.source); i >= 0 && !taken[c.source] {
+			j.st.entries[i].flags = j.st.flagIndex(c.to)
+			l.pass.count(func(r *Result) { r.Updated++ })
+		}
+	}
+	return nil
+}
+
+// store changes flags of messages in the open folder of the target.
+func (s *session) store(uids []uint32, sign, flags string) error {
+	if flags == "" || len(uids) == 0 {
+		return nil
+	}
+	for _, set := range sets(uids) {
+		if _, err := s.w.do("UID STORE "+set+" "+sign+"FLAGS.SILENT ("+flags+")", &exchange{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeGone deletes what Godwit put there and the source no longer has.
+func (l *lane) removeGone(j *job) error {
+	doomed := append([]uint32(nil), j.orphans...)
+	for _, uid := range j.gone {
+		if i := j.st.find(uid); i >= 0 && j.st.entries[i].target != 0 {
+			doomed = append(doomed, j.st.entries[i].target)
+		}
+	}
+	if len(doomed) > 0 && j.exists {
+		dst, err := l.target()
+		if err != nil {
+			return err
+		}
+		b, err := dst.opened(j.st.Target, true)
+		if err != nil {
+			return err
+		}
+		if b.validity != j.st.TargetValidity {
+			return errReplaced
+		}
+		sort.Slice(doomed, func(i, k int) bool { return doomed[i] < doomed[k] })
+		if err := dst.expunge(doomed); err != nil {
+			return err
+		}
+		l.pass.count(func(r *Result) { r.Deleted += len(doomed) })
+	}
+	j.st.Orphans = nil
+	j.st.forget(j.gone)
+	return nil
+}
+
+// forget drops source UIDs from the map.
+func (st *folderState) forget(gone []uint32) {
+	if len(gone) == 0 {
+		return
+	}
+	drop := map[uint32]bool{}
+	for _, uid := range gone {
+		drop[uid] = true
+	}
+	before := len(st.entries)
+	kept := st.entries[:0]
+	for _, e := range st.entries {
+		if !drop[e.source] {
+			kept = append(kept, e)
+		}
+	}
+	st.entries = kept
+	if before > 0 {
+		st.Bytes = st.Bytes * int64(len(kept)) / int64(before) // sizes are not kept
+	}
+}
+
+// expunge removes messages from the open folder and no others: without UIDPLUS
+// a plain EXPUNGE would also remove what the user has marked, so then the
+// messages are only marked, unless nothing else is.
+func (s *session) expunge(uids []uint32) error {
+	if err := s.store(uids, "+", `\Deleted`); err != nil {
+		return err
+	}
+	if s.has("UIDPLUS") {
+		for _, set := range sets(uids) {
+			if _, err := s.w.do("UID EXPUNGE "+set, &exchange{flood: flood + 2*len(uids)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	list, err := s.metadata("1:*", flagItems, 0)
+	if err != nil {
+		return err
+	}
+	ours := map[uint32]bool{}
+	for _, u := range uids {
+		ours[u] = true
+	}
+	for _, m := range list {
+		if strings.Contains(m.flags, `\Deleted`) && !ours[m.uid] {
+			return nil
+		}
+	}
+	_, err = s.w.do("EXPUNGE", &exchange{flood: flood + 2*len(list)})
+	return err
+}
+
+// finish writes down what the folder is known by from now on.
+func (l *lane) finish(ctx context.Context, j *job) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	st := j.st
+	key := j.source.wire
+	if !j.here && len(st.entries) == 0 {
+		return l.leave(j)
+	}
+	st.SourceValidity, st.Next, st.Messages = j.box.validity, j.box.next, uint32(j.seen)
+	st.ModSeq = j.box.modseq
+	if l.pass.Options.CatchUp {
+		st.ModSeq = 0 // flags and deletions were not looked at
+	}
+	st.Complete = j.here
+	return put(l.pass.ctx, l.pass.Store, map[string][]byte{folderKey(key): st.pack()})
+}
+
+// leave ends a folder that the source no longer has and of which nothing is
+// left: the target's is deleted if Godwit made it and it is empty.
+func (l *lane) leave(j *job) error {
+	if j.st.Created && j.exists {
+		dst, err := l.target()
+		if err != nil {
+			return err
+		}
+		counts, err := dst.status([]string{j.st.Target})
+		if err != nil {
+			return err
+		}
+		if b, ok := counts[j.st.Target]; ok && b.messages == 0 && b.validity == j.st.TargetValidity && !l.pass.hasChildren(j.st.Target) {
+			dst.box = box{}
+			if err := dst.closeBox(); err != nil {
+				return err
+			}
+			q, _ := quote(j.st.Target)
+			if _, err := dst.w.do("DELETE "+q, &exchange{}); err != nil {
+				if _, no := refused(err); !no || errors.Is(err, ErrBusy) {
+					return err
+				}
+			}
+		}
+	}
+	var names []string
+	l.pass.mu.Lock()
+	defer l.pass.mu.Unlock()
+	for _, n := range l.pass.names {
+		if n != j.source.wire {
+			names = append(names, n)
+		}
+	}
+	l.pass.names = names
+	changes := map[string][]byte{folderKey(j.source.wire): nil, "folders": mustJSON(names)}
+	for n := j.st.Verified; n < j.st.next; n++ {
+		changes[recordKey(j.source.wire, n)] = nil
+	}
+	return put(l.pass.ctx, l.pass.Store, changes)
+}
+
+// closeBox leaves the open folder, removing nothing.
+func (s *session) closeBox() error {
+	if !s.has("UNSELECT") {
+		return nil
+	}
+	_, err := s.w.do("UNSELECT", &exchange{})
+	if _, no := refused(err); no {
+		return nil
+	}
+	return err
+}
+
+func (r *pass) hasChildren(wire string) bool {
+	for _, l := range r.place.existing {
+		if r.place.space.delim != "" && strings.HasPrefix(l.wire, wire+r.place.space.delim) {
+			return true
+		}
+	}
+	for _, j := range r.jobs {
+		if j.here && (j.st.Target == wire || r.place.space.delim != "" && strings.HasPrefix(j.st.Target, wire+r.place.space.delim)) {
+			return true
+		}
+	}
+	return false
+}

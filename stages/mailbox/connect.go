@@ -1,0 +1,316 @@
+package mailbox
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+	"github.com/emersion/go-sasl"
+)
+
+const (
+	dialTimeout  = 30 * time.Second
+	defaultStall = 60 * time.Second
+)
+
+// session is one signed-in connection.
+type session struct {
+	w    *wire
+	c    *imapclient.Client
+	caps imap.CapSet
+	stop func() bool
+	nc   net.Conn
+	box  box // the folder that is open, if any
+}
+
+// CheckLogin signs in, selects INBOX and signs out. ErrLogin if refused.
+func CheckLogin(ctx context.Context, e Endpoint) error {
+	release, err := takeSlots(ctx, need{e.Server, 1})
+	if err != nil {
+		return err
+	}
+	defer release()
+	s, err := open(ctx, e)
+	if err != nil {
+		return err
+	}
+	s.logout()
+	return nil
+}
+
+// open connects, signs in and proves the login with an EXAMINE of INBOX. The
+// caller holds a slot of the server.
+func open(ctx context.Context, e Endpoint) (*session, error) {
+	s, err := connect(ctx, e.Server)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", e.Server.Address, err)
+	}
+	if err := s.signIn(ctx, e); err != nil {
+		s.abort()
+		return nil, fmt.Errorf("%s: sign in as %q: %w", e.Server.Address, safe(e.Login.User), err)
+	}
+	if _, err := s.examine("INBOX"); err != nil {
+		if _, ok := refused(err); ok && !errors.Is(err, ErrBusy) {
+			err = fmt.Errorf("%w: %w", ErrLogin, err)
+		}
+		s.abort()
+		return nil, fmt.Errorf("%s: open INBOX of %q: %w", e.Server.Address, safe(e.Login.User), err)
+	}
+	return s, nil
+}
+
+// connect reaches the server and reads its greeting. Nothing secret is sent.
+func connect(ctx context.Context, server *Server) (*session, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	nc, err := (&net.Dialer{}).DialContext(dialCtx, "tcp", server.Address)
+	if err != nil {
+		return nil, err
+	}
+	stopDial := context.AfterFunc(dialCtx, func() { _ = nc.Close() })
+	secured, err := secure(dialCtx, server, nc)
+	stopDial()
+	if err != nil {
+		_ = nc.Close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	return newSession(ctx, server, secured)
+}
+
+// newSession puts wire and library on a connection.
+func newSession(ctx context.Context, server *Server, nc net.Conn) (*session, error) {
+	stall := server.Stall
+	if stall <= 0 {
+		stall = defaultStall
+	}
+	s := &session{nc: nc, w: newWire(ctx, nc, stall, server.Rate)}
+	s.stop = context.AfterFunc(ctx, func() { _ = nc.Close() }) // the only cancellation there is
+	s.c = imapclient.New(s.w, nil)
+	if err := s.c.WaitGreeting(); err != nil {
+		err = s.because(err)
+		s.abort()
+		return nil, err
+	}
+	if s.c.State() != imap.ConnStateNotAuthenticated {
+		s.abort()
+		return nil, errors.New("the server calls the connection already signed in (PREAUTH): refused, it could be anybody's mailbox")
+	}
+	return s, nil
+}
+
+// secure brings up TLS as the plan says; there is no way around it.
+func secure(ctx context.Context, server *Server, nc net.Conn) (net.Conn, error) {
+	if server.TLS == "none" {
+		return nc, nil
+	}
+	config, err := tlsConfig(server)
+	if err != nil {
+		return nil, err
+	}
+	switch server.TLS {
+	case "", "implicit":
+	case "starttls":
+		if err := startTLS(nc); err != nil {
+			return nil, fmt.Errorf("starttls: %w", err)
+		}
+	default:
+		return nil, fmt.Errorf("tls %q is not one of implicit, starttls, none", server.TLS)
+	}
+	tc := tls.Client(nc, config)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	if server.TLS == "starttls" {
+		return &greeted{Conn: tc, first: []byte("* OK ready\r\n")}, nil
+	}
+	return tc, nil
+}
+
+func tlsConfig(server *Server) (*tls.Config, error) {
+	host, _, err := net.SplitHostPort(server.Address)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	if server.CAFile != "" {
+		pem, err := os.ReadFile(server.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM form", server.CAFile)
+		}
+	}
+	return config, nil
+}
+
+// startTLS speaks the lines before the handshake. It stands below wire and
+// library so that nothing said in clear outlives it: bytes that came along
+// with the OK are an injection and end the connection.
+func startTLS(nc net.Conn) error {
+	_ = nc.SetDeadline(time.Now().Add(dialTimeout))
+	defer func() { _ = nc.SetDeadline(time.Time{}) }()
+	br := bufio.NewReaderSize(nc, 4096)
+	for step, want := range []string{"* OK", "S1 OK"} {
+		if step == 1 {
+			if _, err := nc.Write([]byte("S1 STARTTLS\r\n")); err != nil {
+				return err
+			}
+		}
+		line, err := br.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		text := strings.TrimSpace(string(line))
+		if !strings.HasPrefix(strings.ToUpper(text)+" ", want+" ") {
+			return fmt.Errorf("server said: %s", safe(text))
+		}
+		if br.Buffered() > 0 {
+			return errors.New("the server sent bytes before the handshake: refused, they may be injected")
+		}
+	}
+	return nil
+}
+
+// greeted gives the library the greeting that startTLS has read.
+type greeted struct {
+	net.Conn
+	first []byte
+}
+
+func (g *greeted) Read(p []byte) (int, error) {
+	if len(g.first) > 0 {
+		n := copy(p, g.first)
+		g.first = g.first[n:]
+		return n, nil
+	}
+	return g.Conn.Read(p)
+}
+
+// signIn proves who we are, as the plan says.
+func (s *session) signIn(ctx context.Context, e Endpoint) error {
+	secret := e.Login.Secret
+	if e.Server.Auth == "master" || e.Server.Auth == "authzid" {
+		secret = e.Server.Secret
+	}
+	if secret == nil {
+		return errors.New("no secret is configured")
+	}
+	caps := s.c.Caps()
+	if caps == nil {
+		return s.because(errors.New("the server tells no capabilities"))
+	}
+	password, err := secret(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.authenticate(e, caps, password); err != nil {
+		if s.w.failure() != nil {
+			return s.because(err)
+		}
+		return loginError(fromLibrary(err))
+	}
+	// Once, right after the login: it waits for the new list.
+	caps = s.c.Caps()
+	if caps == nil {
+		return s.because(errors.New("the server tells no capabilities after the login"))
+	}
+	s.caps = imap.CapSet{}
+	for c := range caps {
+		s.caps[imap.Cap(strings.ToUpper(string(c)))] = struct{}{}
+	}
+	return nil
+}
+
+func (s *session) authenticate(e Endpoint, caps imap.CapSet, password string) error {
+	user := e.Login.User
+	switch e.Server.Auth {
+	case "authzid":
+		return s.c.Authenticate(sasl.NewPlainClient(user, e.Server.Login, password))
+	case "xoauth2":
+		return s.c.Authenticate(xoauth2{user, password})
+	case "master":
+		user = strings.NewReplacer("{account}", user, "{login}", e.Server.Login).Replace(e.Server.MasterFormat)
+		if e.Server.MasterFormat == "" {
+			user = e.Login.User + "*" + e.Server.Login
+		}
+	case "", "password":
+	default:
+		return fmt.Errorf("auth %q is not one of password, master, authzid, xoauth2", e.Server.Auth)
+	}
+	if caps.Has(imap.AuthCap("PLAIN")) {
+		return s.c.Authenticate(sasl.NewPlainClient("", user, password))
+	}
+	if caps.Has(imap.CapLoginDisabled) {
+		return errors.New("the server has disabled LOGIN here and offers no AUTH=PLAIN")
+	}
+	return s.c.Login(user, password).Wait()
+}
+
+// xoauth2 is Google's and Microsoft's sign-in with a token.
+type xoauth2 struct{ user, token string }
+
+func (x xoauth2) Start() (string, []byte, error) {
+	return "XOAUTH2", []byte("user=" + x.user + "\x01auth=Bearer " + x.token + "\x01\x01"), nil
+}
+
+// Next answers the error that a refusal begins with, so that the NO arrives.
+func (x xoauth2) Next([]byte) ([]byte, error) { return []byte{}, nil }
+
+// has tells whether the server offers a capability, also by implication.
+func (s *session) has(capability imap.Cap) bool { return s.caps.Has(capability) }
+
+// because prefers what the wire knows of the end of the connection.
+func (s *session) because(err error) error {
+	if werr := s.w.failure(); werr != nil {
+		return werr
+	}
+	return classify(fromLibrary(err))
+}
+
+// failure is why the connection ended, nil while it lives.
+func (w *wire) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// abort gives the connection up at once.
+func (s *session) abort() {
+	if s == nil {
+		return
+	}
+	s.stop()
+	_ = s.nc.Close() // first: Client.Close alone waits for a reader that waits for us
+	_ = s.c.Close()
+}
+
+// logout ends the connection politely.
+func (s *session) logout() {
+	if s == nil {
+		return
+	}
+	if s.w.failure() == nil {
+		_, _ = s.w.do("LOGOUT", &exchange{})
+	}
+	s.abort()
+}
+
+// need is a number of connections to one server.
+type need struct {
+	server *Server
+	n      int
+}

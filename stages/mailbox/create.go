@@ -1,0 +1,174 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// createFolders makes the folders that the target lacks, and subscribes them
+// as at the source, in as few round trips as there are tries.
+func (r *pass) createFolders(ctx context.Context) error {
+	dst, err := r.lanes[0].target()
+	if err != nil {
+		return err
+	}
+	var todo []*job
+	var commands []string
+	for _, j := range r.jobs {
+		if j.here && j.scanned && !j.exists {
+			todo = append(todo, j)
+			commands = append(commands, r.createCommand(dst, j))
+		}
+	}
+	replies, err := dst.w.doAll(commands, nil)
+	if err != nil {
+		return err
+	}
+	for i, j := range todo {
+		if err := r.created(dst, j, replies[i].err()); err != nil {
+			return err
+		}
+	}
+	if err := r.statusOfCreated(dst, todo); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.subscribe(dst)
+}
+
+func (r *pass) createCommand(dst *session, j *job) string {
+	q, _ := quote(j.st.Target)
+	if use := j.source.special; use != "" && dst.has("CREATE-SPECIAL-USE") && r.place.special(use) == nil {
+		return "CREATE " + q + " (USE (" + strings.ToUpper(use[:2]) + use[2:] + "))"
+	}
+	return "CREATE " + q
+}
+
+// created judges the answer to CREATE. A refused name is tried again plainly
+// and then as a substitute that servers are known to take; a folder that
+// cannot be made is named with all that is in it.
+func (r *pass) created(dst *session, j *job, err error) error {
+	if err == nil {
+		j.exists, j.st.Created = true, true
+		return nil
+	}
+	if no, ok := refused(err); !ok || errors.Is(err, ErrBusy) || errors.Is(err, ErrOverQuota) {
+		return err
+	} else if no.Code == "ALREADYEXISTS" && j.source.wire != "INBOX" && r.targetUsed(j, j.st.Target) == nil {
+		if b, err := dst.status([]string{j.st.Target}); err != nil {
+			return err
+		} else if len(b) > 0 { // it is there although LIST did not show it
+			j.exists = true
+			return nil
+		}
+	}
+	tries := [][]string{j.path, substitute(j.path), strictest(j.path)}
+	for _, p := range tries {
+		wire := r.freeAtTarget(j, p)
+		q, ok := quote(wire)
+		if !ok {
+			continue
+		}
+		_, cerr := dst.w.do("CREATE "+q, &exchange{})
+		if cerr == nil {
+			j.st.Target, j.path = wire, r.place.space.split(wire)
+			j.exists, j.st.Created = true, true
+			if j.renamed() {
+				j.st.note(Skipped{Folder: j.name, Reason: FolderRenamed, Detail: joinShown(j.path)})
+			}
+			return nil
+		}
+		if _, no := refused(cerr); !no || errors.Is(cerr, ErrBusy) {
+			return cerr
+		}
+	}
+	j.st.Target = ""
+	j.st.skip(Skipped{Folder: j.name, Reason: FolderRefused, Bytes: sizeOf(j.fresh), Detail: fmt.Sprintf("%d messages: %v", len(j.fresh), err)})
+	return nil
+}
+
+func sizeOf(list []meta) (sum int64) {
+	for _, m := range list {
+		sum += m.size
+	}
+	return sum
+}
+
+func (r *pass) targetUsed(me *job, wire string) *job {
+	for _, j := range r.jobs {
+		if j != me && j.st.Target == wire {
+			return j
+		}
+	}
+	return nil
+}
+
+// freeAtTarget makes a name that no other folder of the pass has.
+func (r *pass) freeAtTarget(me *job, p []string) string {
+	used := map[string]bool{}
+	for _, j := range r.jobs {
+		if j != me {
+			used[j.st.Target] = true
+		}
+	}
+	m := mapper{target: r.place, used: used}
+	return r.place.space.join(m.free(m.held(append([]string(nil), p...))))
+}
+
+func (r *pass) statusOfCreated(dst *session, todo []*job) error {
+	var names []string
+	for _, j := range todo {
+		if j.exists {
+			names = append(names, j.st.Target)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	counts, err := dst.status(names)
+	if err != nil {
+		return err
+	}
+	for _, j := range todo {
+		if b, ok := counts[j.st.Target]; ok && j.exists {
+			j.target, j.st.TargetValidity = b, b.validity
+		}
+	}
+	return nil
+}
+
+// subscribe carries subscriptions, each once: what the user changes later
+// stays.
+func (r *pass) subscribe(dst *session) error {
+	done := map[string]bool{}
+	for _, l := range r.place.existing {
+		done[l.wire] = l.subscribed
+	}
+	var jobs []*job
+	var commands []string
+	for _, j := range r.jobs {
+		if !j.here || !j.scanned || !j.exists || !j.source.subscribed || j.st.Subscribed {
+			continue
+		}
+		if done[j.st.Target] {
+			j.st.Subscribed = true
+			continue
+		}
+		if q, ok := quote(j.st.Target); ok {
+			jobs = append(jobs, j)
+			commands = append(commands, "SUBSCRIBE "+q)
+		}
+	}
+	replies, err := dst.w.doAll(commands, nil)
+	if err != nil {
+		return err
+	}
+	for i, j := range jobs {
+		j.st.Subscribed = replies[i].Kind == "OK"
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/emersion/go-imap/v2"
+)
+
+// reply is the end of a command as the server told it: OK, NO or BAD, the code
+// in brackets and the text.
+type reply struct {
+	Kind string // OK, NO, BAD, BYE
+	Code string // upper case, without its arguments
+	Args string
+	Text string
+}
+
+// refusal is a NO or BAD. Only it means that the connection lives on.
+type refusal struct{ reply }
+
+func (r refusal) Error() string {
+	text := safe(r.Text)
+	if text == "" {
+		text = "no reason given"
+	}
+	if r.Code != "" {
+		return fmt.Sprintf("server said: %s [%s] %s", r.Kind, safe(r.Code), text)
+	}
+	return fmt.Sprintf("server said: %s %s", r.Kind, text)
+}
+
+// refused tells a command's refusal from a lost connection.
+func refused(err error) (refusal, bool) {
+	var r refusal
+	ok := errors.As(err, &r)
+	return r, ok
+}
+
+// fromLibrary turns the library's error into ours, so that there is one way to
+// classify.
+func fromLibrary(err error) error {
+	var e *imap.Error
+	if errors.As(err, &e) {
+		return refusal{reply{Kind: string(e.Type), Code: strings.ToUpper(string(e.Code)), Text: e.Text}}
+	}
+	return err
+}
+
+// busyWords are what servers write where they have no code for it.
+var busyWords = []string{"throttled", "try again", "too many", "temporarily", "server is busy", "rate limit", "come back later"}
+
+// classify wraps a refusal with the sentinel a caller decides by: codes first,
+// words second.
+func classify(err error) error {
+	r, ok := refused(err)
+	if !ok {
+		return err
+	}
+	switch r.Code {
+	case "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED":
+		return fmt.Errorf("%w: %w", ErrLogin, err)
+	case "UNAVAILABLE", "INUSE", "LIMIT", "THROTTLED":
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	case "OVERQUOTA":
+		return fmt.Errorf("%w: %w", ErrOverQuota, err)
+	}
+	text := strings.ToLower(r.Text)
+	for _, w := range busyWords {
+		if strings.Contains(text, w) {
+			return fmt.Errorf("%w: %w", ErrBusy, err)
+		}
+	}
+	if strings.Contains(text, "quota") && (strings.Contains(text, "exceed") || strings.Contains(text, "over")) {
+		return fmt.Errorf("%w: %w", ErrOverQuota, err)
+	}
+	return err
+}
+
+// loginError is classify for the answer to a sign-in, where a plain NO means
+// that the credentials were refused.
+func loginError(err error) error {
+	out := classify(err)
+	if r, ok := refused(err); ok && r.Kind == "NO" && !errors.Is(out, ErrBusy) && !errors.Is(out, ErrLogin) {
+		return fmt.Errorf("%w: %w", ErrLogin, err)
+	}
+	return out
+}
+
+const safeRunes = 200
+
+// safe makes text of foreign origin harmless for terminals, logs and reports:
+// no control, bidi or zero-width characters, at most 200 runes.
+func safe(s string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range strings.TrimSpace(s) {
+		if n++; n > safeRunes {
+			b.WriteString("…")
+			break
+		}
+		if r == unicode.ReplacementChar || !unicode.IsGraphic(r) || unicode.Is(unicode.Bidi_Control, r) {
+			r = '\uFFFD'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

@@ -1,0 +1,240 @@
+package mailbox
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// exchange is one command of our own, or several sent in one go, on the
+// connection that the library signed in on. No command of the library may be
+// in flight beside it.
+type exchange struct {
+	tags    map[string]int // tag -> index in replies
+	replies []reply
+	left    int
+	on      func(*response)                                   // untagged responses; may be nil
+	body    func(uid uint32, size int64, lit io.Reader) error // bodies, streamed; may be nil
+	flood   int                                               // untagged responses allowed
+	cont    chan struct{}                                     // "+" from the server
+	done    chan struct{}
+	once    sync.Once
+	err     error // the connection is gone
+	refusal error // the first error of body; the exchange went on to its end
+}
+
+const flood = 20000
+
+// start begins an exchange of n commands and returns their tags.
+func (w *wire) start(n int, x *exchange) ([]string, error) {
+	x.tags = make(map[string]int, n)
+	x.replies = make([]reply, n)
+	x.left = n
+	x.cont = make(chan struct{}, 1)
+	x.done = make(chan struct{})
+	if x.flood == 0 {
+		x.flood = flood
+	}
+	w.mu.Lock()
+	if w.err != nil {
+		defer w.mu.Unlock()
+		return nil, w.err
+	}
+	if w.raw != nil {
+		defer w.mu.Unlock()
+		return nil, fmt.Errorf("%w: a command is still in flight", errHostile)
+	}
+	tags := make([]string, n)
+	for i := range tags {
+		w.seq++
+		tags[i] = "G" + strconv.Itoa(w.seq)
+		x.tags[tags[i]] = i
+	}
+	w.raw = x
+	w.mu.Unlock()
+	w.expect(n)
+	return tags, nil
+}
+
+// take is called by the reader for each response; true ends the exchange.
+func (x *exchange) take(w *wire, r *response) bool {
+	switch r.tag {
+	case "+":
+		select {
+		case x.cont <- struct{}{}:
+		default:
+		}
+		return false
+	case "*":
+		if x.flood--; x.flood < 0 {
+			w.mu.Lock()
+			w.raw = nil
+			w.mu.Unlock()
+			x.err = fmt.Errorf("%w: a flood of answers nobody asked for", errHostile)
+			w.fail(x.err)
+			return true
+		}
+		if x.on != nil {
+			x.on(r)
+		}
+		return false
+	}
+	i, ok := x.tags[r.tag]
+	if !ok {
+		return false
+	}
+	delete(x.tags, r.tag)
+	x.replies[i] = r.reply()
+	x.left--
+	w.expect(-1)
+	return x.left == 0
+}
+
+// takeBody hands the literal of n bytes to the exchange and reads what it left.
+func (x *exchange) takeBody(r *response, n int64, from io.Reader) error {
+	lit := &io.LimitedReader{R: from, N: n}
+	if x.refusal == nil {
+		x.refusal = x.body(uidOf(r), n, lit)
+	}
+	if _, err := io.Copy(io.Discard, lit); err != nil {
+		return err
+	}
+	if lit.N > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// uidOf finds the UID in what has come so far of a FETCH response, 0 where
+// the server sends it after the body.
+func uidOf(r *response) uint32 {
+	fields := r.tokens()
+	if len(fields) == 0 {
+		return 0
+	}
+	list := fields[0].list
+	for i := 0; i+1 < len(list); i += 2 {
+		if strings.EqualFold(list[i].text, "UID") {
+			return uint32(list[i+1].number())
+		}
+	}
+	return 0
+}
+
+func (x *exchange) end(err error) {
+	x.once.Do(func() {
+		if err != nil {
+			x.err = err
+		}
+		close(x.done)
+	})
+}
+
+// wait returns the replies once all commands have ended.
+func (x *exchange) wait() ([]reply, error) {
+	<-x.done
+	if x.err != nil {
+		return nil, x.err
+	}
+	return x.replies, x.refusal
+}
+
+// do sends one command and waits for its end. A NO or BAD is a refusal.
+func (w *wire) do(command string, x *exchange) (reply, error) {
+	tags, err := w.start(1, x)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := w.put([]byte(tags[0] + " " + command + "\r\n")); err != nil {
+		return reply{}, err
+	}
+	replies, err := x.wait()
+	if err != nil {
+		return reply{}, err
+	}
+	return replies[0], replies[0].err()
+}
+
+// doAll sends commands in one go and returns the reply of each.
+func (w *wire) doAll(commands []string, on func(*response)) ([]reply, error) {
+	x := &exchange{on: on, flood: flood + 4*len(commands)}
+	if len(commands) == 0 {
+		return nil, nil
+	}
+	tags, err := w.start(len(commands), x)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	for i, c := range commands {
+		fmt.Fprintf(&b, "%s %s\r\n", tags[i], c)
+	}
+	if err := w.put(b.Bytes()); err != nil {
+		return nil, err
+	}
+	return x.wait()
+}
+
+// err is nil for OK.
+func (r reply) err() error {
+	if r.Kind == "OK" {
+		return nil
+	}
+	return classify(refusal{r})
+}
+
+// quote writes a string so that a server reads it back as it is. ok is false
+// for what no quoted string can hold.
+func quote(s string) (quoted string, ok bool) {
+	if strings.ContainsAny(s, "\r\n\x00") {
+		return `""`, false
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`, true
+}
+
+// forLibrary lets pass what the library reads safely: greetings, capabilities,
+// ends of commands and requests to continue. Everything else it would end the
+// connection for, or has no use for, is swallowed.
+func forLibrary(r *response) []byte {
+	line := r.lines[0]
+	switch {
+	case len(r.lines) > 1:
+		return nil
+	case r.tag == "+":
+		return append(bytes.Clone(line), "\r\n"...)
+	case r.tag == "*":
+		switch r.word {
+		case "CAPABILITY":
+			return append(bytes.TrimRight(bytes.Clone(line), " "), "\r\n"...)
+		case "OK", "PREAUTH", "BYE", "NO", "BAD":
+			return plain("*", r.reply())
+		}
+		return nil
+	case r.tag == "":
+		return nil
+	}
+	return plain(r.tag, r.reply())
+}
+
+// plain writes a status response in its strictest form.
+func plain(tag string, r reply) []byte {
+	code := ""
+	if r.Code == "CAPABILITY" {
+		code = "[CAPABILITY " + strings.Join(strings.Fields(r.Args), " ") + "] "
+	} else if r.Code != "" && strings.Trim(r.Code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") == "" {
+		code = "[" + r.Code + "] "
+	}
+	text := strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' {
+			return '?'
+		}
+		return c
+	}, r.Text)
+	if text == "" || strings.HasPrefix(text, "[") {
+		text = "- " + text
+	}
+	return []byte(tag + " " + r.Kind + " " + code + text + "\r\n")
+}

@@ -1,0 +1,83 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+)
+
+// lane is a pair of connections, one to each side. A lost connection is
+// opened again where the next command needs one.
+type lane struct {
+	pass     *pass
+	src, dst *session
+	redials  atomic.Int32
+}
+
+const maxRedials = 20 // per lane and pass: then the server is not well
+
+func (l *lane) source() (*session, error) {
+	s, err := l.live(&l.src, l.pass.Source)
+	return s, onSide("source", err)
+}
+
+func (l *lane) target() (*session, error) {
+	s, err := l.live(&l.dst, l.pass.Target)
+	return s, onSide("target", err)
+}
+
+// live is the connection, opened again if it was lost. It lives as long as the
+// pass, not as the step that opens it.
+func (l *lane) live(s **session, e Endpoint) (*session, error) {
+	if *s != nil && (*s).w.failure() == nil {
+		return *s, nil
+	}
+	if *s != nil {
+		err := (*s).w.failure()
+		(*s).abort()
+		*s = nil
+		if errors.Is(err, ErrBusy) {
+			return nil, fmt.Errorf("%s: %w", e.Server.Address, err)
+		}
+		if l.redials.Add(1) > maxRedials {
+			return nil, fmt.Errorf("%s: the connection was lost %d times, last: %w", e.Server.Address, maxRedials, err)
+		}
+	}
+	fresh, err := open(l.pass.ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	*s = fresh
+	return fresh, nil
+}
+
+// lost tells a lost connection from what a server refused and from our own
+// end.
+func lost(err error) bool {
+	return errors.Is(err, errClosed) || errors.Is(err, errStall) || errors.Is(err, errHostile)
+}
+
+func joinShown(path []string) string { return strings.Join(path, "/") }
+
+// shown is a state's folder name for people, for folders that are gone.
+func (st *folderState) shown(wire string) string {
+	name, _ := decodeName(wire)
+	return name
+}
+
+// messageLimit is the largest message the target takes, 0: not known.
+func messageLimit(max int64, dst *session) int64 {
+	if limit := dst.appendLimit(); limit > 0 && (max == 0 || limit < max) {
+		return limit
+	}
+	return max
+}
+
+// appendLimit is RFC 7889's APPENDLIMIT=n, 0: not told.
+func (s *session) appendLimit() int64 {
+	if limit, ok := s.caps.AppendLimit(); ok && limit != nil {
+		return int64(*limit)
+	}
+	return 0
+}

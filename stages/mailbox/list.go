@@ -1,0 +1,259 @@
+package mailbox
+
+import (
+	"errors"
+	"strings"
+)
+
+// listed is one folder as a server lists it.
+type listed struct {
+	wire       string   // the server's spelling: what goes back to it
+	path       []string // UTF-8, without the personal prefix
+	special    string   // \Sent, \Trash…; "" for none
+	subscribed bool
+	noselect   bool
+	foreign    bool // in another user's or a shared namespace
+	box        box
+	told       bool // box holds what the server said
+}
+
+// name is the UTF-8 name with / between its parts.
+func (l listed) name() string { return strings.Join(l.path, "/") }
+
+// space is how a server names folders.
+type space struct {
+	delim   string
+	prefix  string   // of the personal namespace: "" or "INBOX."
+	foreign []string // prefixes of other users' and shared namespaces
+}
+
+const maxFolders = 50000
+
+var errFolders = errors.New("the server lists more than 50,000 folders")
+
+// folders lists all folders with their counts, in as few round trips as the
+// server allows.
+func (s *session) folders() ([]listed, space, error) {
+	sp, err := s.namespace()
+	if err != nil {
+		return nil, sp, err
+	}
+	extended := s.has("LIST-EXTENDED") || s.has("LIST-STATUS")
+	command := `LIST "" "*"`
+	if extended {
+		items := "SUBSCRIBED"
+		if s.has("SPECIAL-USE") {
+			items += " SPECIAL-USE"
+		}
+		if s.has("LIST-STATUS") {
+			items += " STATUS " + s.statusItems()
+		}
+		command += " RETURN (" + items + ")"
+	}
+	var list []listed
+	counts := map[string]box{}
+	_, err = s.w.do(command, &exchange{flood: 2*maxFolders + flood, on: func(r *response) {
+		if b, ok := statusOf(r); ok {
+			counts[b.name] = b
+			return
+		}
+		if l, delim, ok := listOf(r, "LIST"); ok && len(list) <= maxFolders {
+			if sp.delim == "" {
+				sp.delim = delim
+			}
+			list = append(list, l)
+		}
+	}})
+	if err != nil {
+		return nil, sp, err
+	}
+	if len(list) > maxFolders {
+		return nil, sp, errFolders
+	}
+	list = unique(list)
+	if !extended {
+		if err := s.lsub(list); err != nil {
+			return nil, sp, err
+		}
+	}
+	sp.guessPrefix(list, s.has("NAMESPACE"))
+	for i := range list {
+		sp.place(&list[i])
+	}
+	return list, sp, s.fillCounts(list, counts)
+}
+
+// fillCounts adds STATUS to the folders, asking for those not told yet.
+func (s *session) fillCounts(list []listed, counts map[string]box) error {
+	var ask []string
+	for _, l := range list {
+		if _, ok := counts[l.wire]; !ok && !l.noselect && !l.foreign {
+			ask = append(ask, l.wire)
+		}
+	}
+	if len(ask) > 0 {
+		more, err := s.status(ask)
+		if err != nil {
+			return err
+		}
+		for name, b := range more {
+			counts[name] = b
+		}
+	}
+	for i := range list {
+		list[i].box, list[i].told = counts[list[i].wire], false
+		if b, ok := counts[list[i].wire]; ok && b.validity != 0 {
+			list[i].told = true
+		}
+	}
+	return nil
+}
+
+// listOf reads a LIST or LSUB response.
+func listOf(r *response, word string) (l listed, delim string, ok bool) {
+	if r.word != word {
+		return l, "", false
+	}
+	t := r.tokens()
+	if len(t) < 3 || t[0].kind != 'l' {
+		return l, "", false
+	}
+	if !t[1].isNil() {
+		delim = t[1].text
+	}
+	l.wire = inbox(t[2].text)
+	for _, a := range t[0].list {
+		switch strings.ToLower(a.text) {
+		case `\noselect`, `\nonexistent`:
+			l.noselect = true
+		case `\subscribed`:
+			l.subscribed = true
+		case `\sent`, `\drafts`, `\trash`, `\junk`, `\archive`:
+			l.special = strings.ToLower(a.text)
+		}
+	}
+	return l, delim, l.wire != ""
+}
+
+// unique drops folders listed twice.
+func unique(list []listed) []listed {
+	seen := map[string]bool{}
+	out := list[:0]
+	for _, l := range list {
+		if !seen[l.wire] {
+			seen[l.wire] = true
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func (s *session) lsub(list []listed) error {
+	subscribed := map[string]bool{}
+	_, err := s.w.do(`LSUB "" "*"`, &exchange{flood: 2*maxFolders + flood, on: func(r *response) {
+		if l, _, ok := listOf(r, "LSUB"); ok {
+			subscribed[l.wire] = true
+		}
+	}})
+	if _, no := refused(err); err != nil && !no {
+		return err
+	}
+	for i := range list {
+		list[i].subscribed = subscribed[list[i].wire]
+	}
+	return nil
+}
+
+// namespace asks for the prefixes; a server that has no answer has none.
+func (s *session) namespace() (sp space, err error) {
+	if !s.has("NAMESPACE") {
+		return sp, nil
+	}
+	_, err = s.w.do("NAMESPACE", &exchange{on: func(r *response) {
+		if r.word != "NAMESPACE" {
+			return
+		}
+		for i, t := range r.tokens() {
+			for j, entry := range t.list {
+				if len(entry.list) < 2 {
+					continue
+				}
+				prefix := entry.list[0].text
+				if i == 0 && j == 0 {
+					sp.prefix = prefix
+					if !entry.list[1].isNil() {
+						sp.delim = entry.list[1].text
+					}
+				} else if i > 0 && prefix != "" {
+					sp.foreign = append(sp.foreign, prefix)
+				}
+			}
+		}
+	}})
+	if _, no := refused(err); no {
+		return sp, nil
+	}
+	return sp, err
+}
+
+// guessPrefix finds "INBOX." where no NAMESPACE tells of it: all folders stand
+// below INBOX.
+func (sp *space) guessPrefix(list []listed, told bool) {
+	if told || sp.delim == "" || len(list) < 2 {
+		return
+	}
+	prefix := "INBOX" + sp.delim
+	for _, l := range list {
+		if l.wire != "INBOX" && !strings.HasPrefix(l.wire, prefix) {
+			return
+		}
+	}
+	sp.prefix = prefix
+}
+
+// place finds a folder's place in the tree.
+func (sp space) place(l *listed) {
+	for _, p := range sp.foreign {
+		if strings.HasPrefix(l.wire, p) || l.wire+sp.delim == p {
+			l.foreign = true
+		}
+	}
+	l.path = sp.split(l.wire)
+}
+
+// split turns a wire name into its parts in UTF-8.
+func (sp space) split(wire string) []string {
+	if wire == "INBOX" {
+		return []string{"INBOX"}
+	}
+	if rest := strings.TrimPrefix(wire, sp.prefix); rest != "" {
+		wire = rest
+	}
+	parts := []string{wire}
+	if sp.delim != "" {
+		parts = strings.Split(wire, sp.delim)
+	}
+	for i, p := range parts {
+		parts[i], _ = decodeName(p)
+	}
+	return parts
+}
+
+// join turns parts into a wire name.
+func (sp space) join(path []string) string {
+	if len(path) == 1 && path[0] == "INBOX" {
+		return "INBOX"
+	}
+	prefix := sp.prefix
+	if len(path) > 1 && path[0] == "INBOX" && strings.EqualFold(prefix, "INBOX"+sp.delim) {
+		path = path[1:]
+	}
+	parts := make([]string, len(path))
+	for i, p := range path {
+		parts[i] = encodeName(p)
+	}
+	if sp.delim == "" {
+		return prefix + strings.Join(parts, "_")
+	}
+	return prefix + strings.Join(parts, sp.delim)
+}

@@ -1,0 +1,136 @@
+// Package mailbox copies one mailbox to another over IMAP: it connects, maps
+// folders, transfers what the target lacks, and verifies what it gives back.
+// It knows no plan and no stage.
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Errors a caller decides by; they are wrapped with what the server said.
+var (
+	// ErrLogin means that the server refused the credentials.
+	ErrLogin = errors.New("login refused")
+	// ErrBusy means that the server asks to come back later ([INUSE], [LIMIT],
+	// [UNAVAILABLE], throttling, too many connections).
+	ErrBusy = errors.New("the server asks to come back later")
+	// ErrOverQuota means that the target mailbox is full.
+	ErrOverQuota = errors.New("the target mailbox is full")
+	// ErrTooManyDeletions means that more messages of a folder vanished at the
+	// source than MaxDelete allows; a person has to look.
+	ErrTooManyDeletions = errors.New("more deletions than max_delete allows")
+)
+
+// Server is an IMAP server and how Godwit signs in there. One Server is shared
+// by all accounts, so that its limits hold over all of them.
+type Server struct {
+	Address      string // host:port
+	TLS          string // implicit | starttls | none
+	CAFile       string // PEM, "" for the system's roots
+	Auth         string // password | master | authzid | xoauth2
+	Login        string // for master and authzid
+	Secret       func(context.Context) (string, error)
+	MasterFormat string        // with {account} and {login}
+	Connections  int           // at once, all accounts together; 0: no limit
+	Stall        time.Duration // longest wait for the next byte; 0: 60 s
+	Rate         *rate.Limiter // bytes read, nil: no cap
+
+	slots slots
+}
+
+// Login names an account on a Server.
+type Login struct {
+	User   string
+	Secret func(context.Context) (string, error) // of the user, for password and xoauth2
+}
+
+// Endpoint is one account on one server.
+type Endpoint struct {
+	Server *Server
+	Login  Login
+}
+
+// Options bound a pass.
+type Options struct {
+	Exclude     []string                // folder patterns (path.Match, on the UTF-8 name with / as separator)
+	Rename      map[string]string       // source folder -> target folder, UTF-8, / as separator
+	MaxMessage  int64                   // bytes; 0: what the target takes
+	MaxDelete   float64                 // 0.10: more deletions than a tenth of a folder stop the pass
+	Connections int                     // per side; folders side by side
+	CatchUp     bool                    // copy only what is new account-wide, never delete, change or move
+	Progress    func(done, total int64) // bytes; may be nil
+}
+
+// Store keeps the UID map and what is needed to resume, per account.
+type Store interface {
+	// Get returns the value of key, nil if there is none.
+	Get(ctx context.Context, key string) ([]byte, error)
+	// Put changes several keys at once; nil deletes. It returns once the
+	// changes survive a crash.
+	Put(ctx context.Context, changes map[string][]byte) error
+}
+
+// Result counts what a pass found and did.
+type Result struct {
+	Folders      int   // at the source, not excluded
+	Messages     int   // at the source now, in those folders
+	Bytes        int64 // of the messages known so far
+	Copied       int   // appended in this pass
+	AlreadyThere int   // found at the target by content (pre-filled target, lost ledger)
+	Updated      int   // flag changes carried
+	Moved        int
+	Deleted      int
+	Skipped      []Skipped // everything not carried, as of this pass: complete, not only what is new
+	Notes        []Skipped // carried, but changed in a known way (a folder renamed, a keyword dropped)
+}
+
+// Skipped is one message or folder that was not carried, or not as it was.
+type Skipped struct {
+	Folder    string // UTF-8 name at the source, / as separator
+	UID       uint32 // 0: the folder itself
+	MessageID string
+	Date      time.Time
+	Bytes     int64
+	Reason    Reason
+	Detail    string // the server's words: for the operator, never for a customer
+}
+
+// Reason is why; reports have a plain sentence for each.
+type Reason string
+
+const (
+	TooLarge       Reason = "too-large"       // over MaxMessage or the target's limit
+	Refused        Reason = "refused"         // the target refuses this message
+	Unreadable     Reason = "unreadable"      // the source does not give it
+	Excluded       Reason = "excluded"        // folder excluded by the plan
+	FolderRefused  Reason = "folder-refused"  // the target cannot hold the folder
+	FolderRenamed  Reason = "folder-renamed"  // note: another name at the target
+	KeywordDropped Reason = "keyword-dropped" // note: the target cannot hold a keyword
+	Altered        Reason = "altered"         // note: the target changed it in a known way
+	NotMail        Reason = "not-mail"        // folder without mail (calendar, contacts)
+	Ambiguous      Reason = "ambiguous"       // cannot be told apart from one already there
+)
+
+// Pass brings the target up to the source once. Run it as often as you like:
+// what is done is not done again.
+type Pass struct {
+	Source, Target Endpoint
+	Store          Store
+	Options        Options
+}
+
+// Survey is what validate wants to know of an account before anything moves.
+type Survey struct {
+	Folders, Messages int
+	Bytes             int64     // by RFC822.SIZE: an estimate on some servers
+	Quota             int64     // bytes the target may hold, 0: not told or no limit
+	Used              int64     // bytes it holds already
+	Findings          []Skipped // what will be skipped or changed
+	SourceCaps        []string
+	TargetCaps        []string
+	TargetLimit       int64 // APPENDLIMIT, 0: not told
+}

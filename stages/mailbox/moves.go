@@ -1,0 +1,368 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// move is a message that vanished in one folder of the source and appeared in
+// another; the target moves its copy instead of getting it again.
+type move struct {
+	from, to *job
+	gone     uint32 // source UID it had
+	fresh    meta   // what it is now
+	target   uint32 // UID at the target before the move
+	flags    string // as the source told them last
+	digest   []byte
+}
+
+// moveIntent is what the ledger knows of a move on its way.
+type moveIntent struct {
+	From, To string   // source folders
+	Next     uint32   // UIDNEXT of the target folder before
+	Validity uint32   // of the target folder
+	Gone     []uint32 // source UIDs in From
+	Fresh    []uint32 // source UIDs in To
+	Targets  []uint32 // UIDs at the target before
+	Flags    []string
+	Digests  [][]byte
+}
+
+// shape is what a message keeps when it is moved: its date and its content. A
+// Message-ID would be quicker to read, but it does not tell two mails with one
+// Message-ID apart, and the digest saves Verify a look at the source.
+type shape struct {
+	date    int64
+	content string
+}
+
+// findMoves matches what vanished with what appeared. The vanished can only be
+// looked at where their copies are; only those are read whose date fits. What
+// is not matched is copied and deleted instead, which comes to the same.
+func (r *pass) findMoves(ctx context.Context) ([]move, error) {
+	fresh := map[int64]bool{}
+	for _, j := range r.jobs {
+		for _, m := range j.fresh {
+			fresh[m.date] = true
+		}
+	}
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	gone := map[shape][]move{}
+	dates := map[int64]bool{}
+	for _, j := range r.jobs {
+		if err := r.goneShapes(ctx, j, fresh, dates, gone); err != nil {
+			return nil, err
+		}
+	}
+	var moves []move
+	if len(gone) == 0 {
+		return nil, ctx.Err()
+	}
+	for _, j := range r.jobs {
+		found, err := r.freshMoves(ctx, j, dates, gone)
+		if err != nil {
+			return nil, err
+		}
+		moves = append(moves, found...)
+	}
+	moved := map[*job]map[uint32]bool{}
+	for _, m := range moves {
+		if moved[m.from] == nil {
+			moved[m.from] = map[uint32]bool{}
+		}
+		moved[m.from][m.gone] = true
+	}
+	for j, uids := range moved {
+		j.gone = slices.DeleteFunc(j.gone, func(uid uint32) bool { return uids[uid] })
+	}
+	return moves, ctx.Err()
+}
+
+// goneShapes reads the shapes of a folder's vanished messages off the target.
+func (r *pass) goneShapes(ctx context.Context, j *job, fresh, dates map[int64]bool, gone map[shape][]move) error {
+	if !j.exists {
+		return nil
+	}
+	bySource := map[uint32]entry{}
+	var targets []uint32
+	for _, uid := range j.gone {
+		if i := j.st.find(uid); i >= 0 && j.st.entries[i].target != 0 {
+			e := j.st.entries[i]
+			bySource[e.target] = e
+			targets = append(targets, e.target)
+		}
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	slices.Sort(targets)
+	dst, err := r.lanes[0].target()
+	if err != nil {
+		return err
+	}
+	if b, err := dst.examine(j.st.Target); err != nil {
+		return err
+	} else if b.validity != j.st.TargetValidity {
+		return errReplaced
+	}
+	dated := map[uint32]int64{}
+	var ask []uint32
+	for _, set := range sets(targets) {
+		part, err := dst.metadata(set, "(UID INTERNALDATE)", 0)
+		if err != nil {
+			return err
+		}
+		for _, m := range part {
+			if fresh[m.date] {
+				dated[m.uid] = m.date
+				ask = append(ask, m.uid)
+			}
+		}
+	}
+	digests, err := dst.digests(ctx, ask)
+	if err != nil {
+		return err
+	}
+	for _, uid := range ask {
+		d, read := digests[uid]
+		if e, known := bySource[uid]; known && read {
+			s := shape{dated[uid], contentKey(d)}
+			gone[s] = append(gone[s], move{from: j, gone: e.source, target: uid, flags: j.st.FlagSets[e.flags]})
+			dates[s.date] = true
+		}
+	}
+	return nil
+}
+
+// freshMoves finds a folder's new messages among the vanished ones.
+func (r *pass) freshMoves(ctx context.Context, j *job, dates map[int64]bool, gone map[shape][]move) (moves []move, err error) {
+	var maybe []uint32
+	for _, m := range j.fresh {
+		if dates[m.date] {
+			maybe = append(maybe, m.uid)
+		}
+	}
+	if len(maybe) == 0 {
+		return nil, nil
+	}
+	src, err := r.lanes[0].source()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := src.examine(j.source.wire); err != nil {
+		return nil, err
+	}
+	digests, err := src.digests(ctx, maybe)
+	if err != nil {
+		return nil, err
+	}
+	j.fresh = slices.DeleteFunc(j.fresh, func(m meta) bool {
+		d, read := digests[m.uid]
+		if !read || !dates[m.date] {
+			return false
+		}
+		s := shape{m.date, contentKey(d)}
+		list := gone[s]
+		if len(list) == 0 {
+			return false
+		}
+		mv := list[0]
+		gone[s] = list[1:]
+		mv.to, mv.fresh, mv.digest = j, m, d
+		moves = append(moves, mv)
+		return true
+	})
+	return moves, nil
+}
+
+// applyMoves moves the copies, folder pair by folder pair.
+func (r *pass) applyMoves(ctx context.Context, moves []move) error {
+	for len(moves) > 0 {
+		from, to := moves[0].from, moves[0].to
+		var now, later []move
+		for _, m := range moves {
+			if m.from == from && m.to == to && len(now) < 500 {
+				now = append(now, m)
+			} else {
+				later = append(later, m)
+			}
+		}
+		moves = later
+		if to.st.Target == "" { // refused: the messages are named with their folder
+			for _, m := range now {
+				from.gone = append(from.gone, m.gone)
+			}
+			continue
+		}
+		if err := r.moveOnce(ctx, from, to, now); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func (r *pass) moveOnce(ctx context.Context, from, to *job, moves []move) error {
+	slices.SortFunc(moves, func(a, b move) int { return int(int64(a.target) - int64(b.target)) })
+	it := moveIntent{From: from.source.wire, To: to.source.wire, Next: to.target.next, Validity: to.st.TargetValidity}
+	for _, m := range moves {
+		it.Gone = append(it.Gone, m.gone)
+		it.Fresh = append(it.Fresh, m.fresh.uid)
+		it.Targets = append(it.Targets, m.target)
+		it.Flags = append(it.Flags, m.flags)
+		it.Digests = append(it.Digests, m.digest)
+	}
+	placed := map[uint32]uint32{}
+	if from.st.Target == to.st.Target {
+		for _, t := range it.Targets {
+			placed[t] = t // out and back again: the copy stays where it is
+		}
+	} else {
+		if err := put(ctx, r.Store, map[string][]byte{"moving": mustJSON(it), folderKey(to.source.wire): to.open()}); err != nil {
+			return err
+		}
+		var err error
+		if placed, err = r.moveCopies(from, to, it); err != nil {
+			return err
+		}
+	}
+	if err := r.noteMoves(from, to, it, placed); err != nil {
+		return err
+	}
+	for _, m := range moves {
+		if m.flags != m.fresh.flags {
+			to.changes = append(to.changes, change{m.fresh.uid, placed[m.target], m.flags, m.fresh.flags})
+		}
+	}
+	r.count(func(res *Result) { res.Moved += len(moves) })
+	return nil
+}
+
+// open is the state as it is written before a folder is filled.
+func (j *job) open() []byte {
+	j.st.Complete = false
+	return j.st.pack()
+}
+
+// moveCopies moves messages on the target and returns old UID -> new UID; 0
+// where the user of the target had removed the message.
+func (r *pass) moveCopies(from, to *job, it moveIntent) (map[uint32]uint32, error) {
+	dst, err := r.lanes[0].target()
+	if err != nil {
+		return nil, err
+	}
+	b, err := dst.sel(from.st.Target)
+	if err != nil {
+		return nil, err
+	}
+	if b.validity != from.st.TargetValidity {
+		return nil, errReplaced
+	}
+	q, _ := quote(to.st.Target)
+	command := "UID COPY "
+	if dst.has("MOVE") {
+		command = "UID MOVE "
+	}
+	placed := map[uint32]uint32{}
+	for _, set := range sets(it.Targets) {
+		note := func(rep reply) {
+			if v, old, fresh := copyUID(rep); v == it.Validity && len(old) == len(fresh) {
+				for i := range old {
+					placed[old[i]] = fresh[i]
+				}
+			}
+		}
+		rep, err := dst.w.do(command+set+" "+q, &exchange{flood: flood + 2*len(it.Targets), on: func(resp *response) {
+			if resp.word == "OK" {
+				note(resp.reply())
+			}
+		}})
+		if err != nil {
+			return nil, err
+		}
+		note(rep)
+	}
+	if command == "UID COPY " {
+		if err := dst.expunge(it.Targets); err != nil {
+			return nil, err
+		}
+	}
+	if len(placed) < len(it.Targets) {
+		return r.findMoved(to, it, dst, placed)
+	}
+	return placed, nil
+}
+
+// findMoved judges the moved copies of which the server told nothing, by what
+// stands at the folder's end: the user of the target had removed them, or the
+// server never tells.
+func (r *pass) findMoved(to *job, it moveIntent, dst *session, placed map[uint32]uint32) (map[uint32]uint32, error) {
+	if _, err := dst.examine(to.st.Target); err != nil {
+		return nil, err
+	}
+	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", "(UID)", 0)
+	if err != nil {
+		return nil, err
+	}
+	for len(list) > 0 && list[0].uid < it.Next { // "n:*" also gives the last one below n
+		list = list[1:]
+	}
+	switch {
+	case len(list) == len(placed):
+		return placed, nil
+	case len(placed) == 0 && len(list) == len(it.Targets):
+		for i, old := range it.Targets {
+			placed[old] = list[i].uid
+		}
+		return placed, nil
+	}
+	return nil, errors.New("the target does not tell where it moved messages to; the next pass finds them by content")
+}
+
+// copyUID reads [COPYUID validity sources targets].
+func copyUID(r reply) (validity uint32, old, fresh []uint32) {
+	if r.Code != "COPYUID" {
+		return 0, nil, nil
+	}
+	var parts [3]string
+	n := 0
+	for _, f := range strings.Fields(r.Args) {
+		if n < 3 {
+			parts[n] = f
+			n++
+		}
+	}
+	v, err := strconv.ParseUint(parts[0], 10, 32)
+	if err != nil || n < 3 {
+		return 0, nil, nil
+	}
+	return uint32(v), parseSet(parts[1]), parseSet(parts[2])
+}
+
+// noteMoves writes both folders' maps and ends the intent, in one Put.
+func (r *pass) noteMoves(from, to *job, it moveIntent, placed map[uint32]uint32) error {
+	rec := record{}
+	next := to.target.next
+	for i, source := range it.Fresh {
+		rec.Sources = append(rec.Sources, source)
+		rec.Targets = append(rec.Targets, placed[it.Targets[i]])
+		rec.Flags = append(rec.Flags, it.Flags[i])
+		rec.Digests = append(rec.Digests, it.Digests[i])
+		next = max(next, placed[it.Targets[i]]+1)
+	}
+	to.target.next = next
+	from.st.forget(it.Gone)
+	to.st.fold(rec)
+	key := recordKey(to.source.wire, to.st.next)
+	to.st.next++
+	return put(r.ctx, r.Store, map[string][]byte{
+		"moving":                    nil,
+		key:                         mustJSON(rec),
+		folderKey(from.source.wire): from.open(),
+		folderKey(to.source.wire):   to.open(),
+	})
+}

@@ -1,0 +1,321 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Run makes one pass. The source is only ever read (EXAMINE, BODY.PEEK). After
+// an error the pass can be run again and goes on where it stopped.
+//
+//	list both sides -> settle what a crash left -> scan changed folders
+//	  -> find moves -> check deletions -> move -> copy, flag, delete
+//
+// Nothing is changed at the target before the deletions have been checked.
+func (p Pass) Run(ctx context.Context) (Result, error) {
+	r, err := p.begin(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
+	err = r.run(ctx)
+	r.collect()
+	return r.result, err
+}
+
+// pass is one Run on its way.
+type pass struct {
+	Pass
+	ctx     context.Context // connections live as long as the pass
+	release func()
+	lanes   []*lane
+	place   place
+	names   []string // folders that have a state
+	jobs    []*job
+	others  []Skipped // excluded and foreign folders
+	limit   int64     // of a message, bytes
+
+	mu     sync.Mutex
+	result Result
+	done   int64
+	total  int64
+}
+
+// job is what a pass has to do in one folder.
+type job struct {
+	mapping
+	name   string // of the source, in UTF-8
+	st     *folderState
+	here   bool // the source has it
+	target box
+	exists bool // the target has it
+
+	scanned bool
+	reset   bool // the state must be written before anything is copied
+	box     box  // of the source, as opened
+	fresh   []meta
+	taken   []taken // fresh ones that the target holds already
+	gone    []uint32
+	orphans []uint32 // targets to remove that no longer have a source UID
+	changes []change
+	seen    int // messages at the source now
+}
+
+// begin takes the slots and opens the first pair of connections.
+func (p Pass) begin(ctx context.Context) (*pass, error) {
+	n := lanesFor(p.Source.Server, p.Target.Server, p.Options.Connections)
+	release, err := takeSlots(ctx, need{p.Source.Server, n}, need{p.Target.Server, n})
+	if err != nil {
+		return nil, err
+	}
+	r := &pass{Pass: p, ctx: ctx, release: release}
+	for range n {
+		r.lanes = append(r.lanes, &lane{pass: r})
+	}
+	var g errgroup.Group
+	g.Go(func() error { _, err := r.lanes[0].source(); return err })
+	g.Go(func() error { _, err := r.lanes[0].target(); return err })
+	if err := g.Wait(); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *pass) close() {
+	var wg sync.WaitGroup
+	for _, l := range r.lanes {
+		for _, s := range []*session{l.src, l.dst} {
+			if s != nil {
+				wg.Go(s.logout)
+			}
+		}
+	}
+	wg.Wait()
+	r.release()
+}
+
+func (r *pass) run(ctx context.Context) error {
+	if err := r.list(ctx); err != nil {
+		return err
+	}
+	if err := r.settleMove(ctx); err != nil {
+		return err
+	}
+	if err := r.each(ctx, r.jobs, (*lane).scan); err != nil {
+		return err
+	}
+	var moves []move
+	if !r.Options.CatchUp {
+		var err error
+		if moves, err = r.findMoves(ctx); err != nil {
+			return err
+		}
+		if err := r.checkDeletions(moves); err != nil {
+			return err
+		}
+	} else if err := r.dropKnown(ctx); err != nil {
+		return err
+	}
+	for _, j := range r.jobs {
+		for _, m := range j.fresh {
+			r.total += m.size
+		}
+	}
+	if err := r.createFolders(ctx); err != nil {
+		return err
+	}
+	if err := r.applyMoves(ctx, moves); err != nil {
+		return err
+	}
+	return r.each(ctx, r.jobs, (*lane).apply)
+}
+
+// each runs do for every job, spread over the lanes. The first error ends it;
+// a further lane that the server has no room for is done without.
+func (r *pass) each(ctx context.Context, jobs []*job, do func(*lane, context.Context, *job) error) error {
+	var todo []*job
+	for _, j := range jobs {
+		if j.here || j.scanned {
+			todo = append(todo, j)
+		}
+	}
+	queue := make(chan *job, len(todo))
+	for _, j := range todo {
+		queue <- j
+	}
+	close(queue)
+	g, gctx := errgroup.WithContext(ctx)
+	for i, l := range r.lanes {
+		if i >= len(todo) {
+			break
+		}
+		g.Go(func() error {
+			if i > 0 && len(queue) > 0 && l.src == nil {
+				if _, err := l.source(); errors.Is(err, ErrBusy) {
+					return nil
+				}
+			}
+			for j := range queue {
+				if gctx.Err() != nil {
+					return gctx.Err()
+				}
+				if err := do(l, gctx, j); err != nil {
+					return fmt.Errorf("folder %q: %w", safe(j.name), err)
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// list reads both folder lists and the states, and maps the folders.
+func (r *pass) list(ctx context.Context) error {
+	src, dst := r.lanes[0].src, r.lanes[0].dst
+	var source []listed
+	var g errgroup.Group
+	g.Go(func() (err error) { source, _, err = src.folders(); return r.at(r.Source, err) })
+	g.Go(func() (err error) { r.place.existing, r.place.space, err = dst.folders(); return r.at(r.Target, err) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if _, err := getJSON(ctx, r.Store, "folders", &r.names); err != nil {
+		return err
+	}
+	if len(source) == 0 && len(r.names) == 0 {
+		return fmt.Errorf("%s: the server lists no folders", r.Source.Server.Address)
+	}
+	r.limit = messageLimit(r.Options.MaxMessage, dst)
+	return r.plan(ctx, source)
+}
+
+func (r *pass) at(e Endpoint, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: list folders: %w", e.Server.Address, err)
+	}
+	return nil
+}
+
+// wanted drops the folders that are not carried, naming them.
+func (o Options) wanted(source []listed) (wanted []listed, notCarried []Skipped, foreign []Skipped) {
+	for _, l := range source {
+		switch {
+		case l.noselect:
+		case l.foreign:
+			foreign = append(foreign, Skipped{Folder: l.name(), Reason: Excluded, Detail: "belongs to another user or is shared"})
+		case excluded(o.Exclude, l):
+			notCarried = append(notCarried, Skipped{Folder: l.name(), Reason: Excluded})
+		default:
+			wanted = append(wanted, l)
+		}
+	}
+	return wanted, notCarried, foreign
+}
+
+// plan makes the jobs: the folders of the source and those it no longer has.
+func (r *pass) plan(ctx context.Context, source []listed) error {
+	wanted, notCarried, foreign := r.Options.wanted(source)
+	r.others, r.result.Notes = notCarried, foreign
+	states := map[string]*folderState{}
+	kept := map[string]string{}
+	for _, name := range r.names {
+		st, err := loadFolder(ctx, r.Store, name)
+		if err != nil {
+			return err
+		}
+		states[name] = st
+		if st.Target != "" {
+			kept[name] = st.Target
+		}
+	}
+	existing := map[string]listed{}
+	for _, l := range r.place.existing {
+		existing[l.wire] = l
+	}
+	listedNow := map[string]bool{}
+	for _, l := range source {
+		listedNow[l.wire] = !l.noselect
+	}
+	for _, m := range mapFolders(wanted, r.place, kept, r.Options.Rename) {
+		j := &job{mapping: m, name: m.source.name(), st: states[m.source.wire], here: true, box: m.source.box}
+		if j.st == nil {
+			j.st = &folderState{}
+		}
+		r.adopt(j, existing)
+	}
+	for _, name := range r.names {
+		if !listedNow[name] {
+			st := states[name]
+			m := mapping{source: listed{wire: name, path: []string{st.shown(name)}}, target: st.Target}
+			r.adopt(&job{mapping: m, name: st.shown(name), st: st, scanned: true}, existing)
+		}
+	}
+	return r.remember(ctx)
+}
+
+func (r *pass) adopt(j *job, existing map[string]listed) {
+	if j.st.Target == "" {
+		j.st.Target = j.mapping.target
+	}
+	if l, ok := existing[j.st.Target]; ok && !l.noselect {
+		j.exists, j.target = true, l.box
+	}
+	if j.here && j.renamed() {
+		j.st.note(Skipped{Folder: j.name, Reason: FolderRenamed, Detail: joinShown(j.path)})
+	}
+	r.jobs = append(r.jobs, j)
+}
+
+// remember writes down which folders have a state, before any of them has.
+func (r *pass) remember(ctx context.Context) error {
+	names := slices.Clone(r.names)
+	for _, j := range r.jobs {
+		if !slices.Contains(names, j.source.wire) {
+			names = append(names, j.source.wire)
+		}
+	}
+	if len(names) == len(r.names) {
+		return nil
+	}
+	slices.Sort(names)
+	r.names = names
+	return put(ctx, r.Store, map[string][]byte{"folders": mustJSON(names)})
+}
+
+// collect makes the result complete as of this pass.
+func (r *pass) collect() {
+	r.result.Skipped = append(r.result.Skipped, r.others...)
+	for _, j := range r.jobs {
+		if !j.here {
+			continue
+		}
+		r.result.Folders++
+		r.result.Messages += j.seen
+		r.result.Bytes += j.st.Bytes
+		r.result.Skipped = append(r.result.Skipped, j.st.Skipped...)
+		r.result.Notes = append(r.result.Notes, j.st.Notes...)
+	}
+}
+
+// count changes the result; lanes work side by side.
+func (r *pass) count(f func(*Result)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(&r.result)
+}
+
+func (r *pass) progress(bytes int64) {
+	r.mu.Lock()
+	r.done += bytes
+	done, total := r.done, max(r.total, r.done)
+	r.mu.Unlock()
+	if r.Options.Progress != nil {
+		r.Options.Progress(done, total)
+	}
+}

@@ -1,0 +1,376 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// box is what a server tells of a folder: by EXAMINE or SELECT, or by STATUS.
+type box struct {
+	name      string // on the wire
+	validity  uint32
+	next      uint32 // UIDNEXT, 0: not told
+	messages  uint32
+	modseq    uint64 // HIGHESTMODSEQ, 0: none
+	permanent []string
+	writable  bool
+}
+
+// meta is what there is to know of a message without its body.
+type meta struct {
+	uid   uint32
+	size  int64 // RFC822.SIZE: an estimate on some servers
+	date  int64 // INTERNALDATE, Unix seconds; noDate: the server tells none
+	zone  int32 // of date, seconds east
+	flags string
+}
+
+const noDate = -1 << 62
+
+func (m meta) time() time.Time {
+	if m.date == noDate {
+		return time.Time{}
+	}
+	return time.Unix(m.date, 0).In(time.FixedZone("", int(m.zone)))
+}
+
+var errName = errors.New("the name cannot be sent to the server")
+
+// examine opens a folder read-only. A failed one leaves nothing open.
+func (s *session) examine(name string) (box, error) { return s.openBox("EXAMINE", name) }
+
+// sel opens a folder of the target for writing.
+func (s *session) sel(name string) (box, error) { return s.openBox("SELECT", name) }
+
+func (s *session) openBox(command, name string) (box, error) {
+	b := box{name: name, writable: command == "SELECT"}
+	q, ok := quote(name)
+	if !ok {
+		return b, errName
+	}
+	s.box = box{}
+	if s.has("CONDSTORE") || s.has("QRESYNC") {
+		q += " (CONDSTORE)"
+	}
+	_, err := s.w.do(command+" "+q, &exchange{on: func(r *response) {
+		switch r.word {
+		case "EXISTS":
+			b.messages = r.num
+		case "OK":
+			b.code(r.reply())
+		}
+	}})
+	if err != nil {
+		return b, err
+	}
+	s.box = b
+	return b, nil
+}
+
+func (b *box) code(r reply) {
+	n, _ := strconv.ParseUint(strings.TrimSpace(r.Args), 10, 64)
+	switch r.Code {
+	case "UIDVALIDITY":
+		b.validity = uint32(n)
+	case "UIDNEXT":
+		b.next = uint32(n)
+	case "HIGHESTMODSEQ":
+		b.modseq = n
+	case "PERMANENTFLAGS":
+		b.permanent = append(strings.Fields(strings.Trim(r.Args, "()")), "")
+	}
+}
+
+// opened opens the folder unless it is open already.
+func (s *session) opened(name string, write bool) (box, error) {
+	if s.box.name == name && (s.box.writable || !write) {
+		return s.box, nil
+	}
+	if write {
+		return s.sel(name)
+	}
+	return s.examine(name)
+}
+
+// status asks for the counts of several folders in one go. A folder the server
+// refuses is missing in the result.
+func (s *session) status(names []string) (map[string]box, error) {
+	out := map[string]box{}
+	var commands []string
+	for _, name := range names {
+		if q, ok := quote(name); ok {
+			commands = append(commands, "STATUS "+q+" "+s.statusItems())
+		}
+	}
+	_, err := s.w.doAll(commands, func(r *response) {
+		if b, ok := statusOf(r); ok {
+			out[b.name] = b
+		}
+	})
+	return out, err
+}
+
+func (s *session) statusItems() string {
+	if s.has("CONDSTORE") || s.has("QRESYNC") {
+		return "(MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)"
+	}
+	return "(MESSAGES UIDNEXT UIDVALIDITY)"
+}
+
+// statusOf reads a STATUS response.
+func statusOf(r *response) (b box, ok bool) {
+	if r.word != "STATUS" {
+		return b, false
+	}
+	t := r.tokens()
+	if len(t) < 2 || t[len(t)-1].kind != 'l' {
+		return b, false
+	}
+	b.name = inbox(t[0].text)
+	items := t[len(t)-1].list
+	for i := 0; i+1 < len(items); i += 2 {
+		n := items[i+1].number()
+		switch strings.ToUpper(items[i].text) {
+		case "MESSAGES":
+			b.messages = uint32(n)
+		case "UIDNEXT":
+			b.next = uint32(n)
+		case "UIDVALIDITY":
+			b.validity = uint32(n)
+		case "HIGHESTMODSEQ":
+			b.modseq = n
+		}
+	}
+	return b, true
+}
+
+// inbox writes INBOX in capitals, whatever the server writes.
+func inbox(name string) string {
+	if strings.EqualFold(name, "INBOX") {
+		return "INBOX"
+	}
+	return name
+}
+
+const (
+	metaItems = "(UID FLAGS INTERNALDATE RFC822.SIZE)"
+	flagItems = "(UID FLAGS)"
+)
+
+// metadata lists the messages of the open folder in set, by UID. Only what
+// was asked for counts; a message told twice counts once, as told last.
+func (s *session) metadata(set, items string, since uint64) ([]meta, error) {
+	var out []meta
+	command := "UID FETCH " + set + " " + items
+	if since > 0 {
+		command += " (CHANGEDSINCE " + strconv.FormatUint(since, 10) + ")"
+	}
+	sorted := true
+	x := &exchange{flood: 10*int(s.box.messages) + flood, on: func(r *response) {
+		if m, ok := metaOf(r); ok {
+			sorted = sorted && (len(out) == 0 || out[len(out)-1].uid < m.uid)
+			out = append(out, m)
+		}
+	}}
+	if _, err := s.w.do(command, x); err != nil {
+		return nil, err
+	}
+	if !sorted {
+		sort.SliceStable(out, func(i, j int) bool { return out[i].uid < out[j].uid })
+		kept := out[:0]
+		for i, m := range out {
+			if i+1 < len(out) && out[i+1].uid == m.uid {
+				continue
+			}
+			kept = append(kept, m)
+		}
+		out = kept
+	}
+	return out, nil
+}
+
+// metaOf reads a FETCH response; ok is false for one without a UID, such as a
+// server sends unasked when a flag changes.
+func metaOf(r *response) (m meta, ok bool) {
+	if r.word != "FETCH" {
+		return m, false
+	}
+	t := r.tokens()
+	if len(t) == 0 {
+		return m, false
+	}
+	m.date = noDate
+	list := t[0].list
+	for i := 0; i+1 < len(list); i += 2 {
+		v := list[i+1]
+		switch strings.ToUpper(list[i].text) {
+		case "UID":
+			m.uid = uint32(v.number())
+		case "FLAGS":
+			m.flags = flagSet(v.list)
+		case "RFC822.SIZE":
+			m.size = int64(min(v.number(), 1<<62))
+		case "INTERNALDATE":
+			if d := parseDate(v.text); !d.IsZero() {
+				_, zone := d.Zone()
+				m.date, m.zone = d.Unix(), int32(zone)
+			}
+		}
+	}
+	return m, m.uid != 0
+}
+
+// flagSet writes flags in one spelling: sorted, each once, without \Recent.
+func flagSet(list []token) string {
+	flags := make([]string, 0, len(list))
+	for _, t := range list {
+		f := t.text
+		if strings.HasPrefix(f, `\`) {
+			f = systemFlag(f)
+		}
+		if f == "" || f == `\Recent` || f == `\*` {
+			continue
+		}
+		flags = append(flags, strings.ReplaceAll(f, " ", "_"))
+	}
+	return joinFlags(flags)
+}
+
+func joinFlags(flags []string) string {
+	if len(flags) > 1 {
+		sort.Strings(flags)
+		kept := flags[:1]
+		for _, f := range flags[1:] {
+			if f != kept[len(kept)-1] {
+				kept = append(kept, f)
+			}
+		}
+		flags = kept
+	}
+	return strings.Join(flags, " ")
+}
+
+var systemFlags = []string{`\Seen`, `\Answered`, `\Flagged`, `\Deleted`, `\Draft`, `\Recent`}
+
+func systemFlag(f string) string {
+	for _, s := range systemFlags {
+		if strings.EqualFold(f, s) {
+			return s
+		}
+	}
+	return f
+}
+
+// uids lists the UIDs of the open folder.
+func (s *session) uids() ([]uint32, error) {
+	if s.box.messages == 0 {
+		return nil, nil
+	}
+	list, err := s.metadata("1:*", "(UID)", 0)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]uint32, len(list))
+	for i, m := range list {
+		out[i] = m.uid
+	}
+	return out, nil
+}
+
+// bodies streams the messages of set; f reads each as far as it wants. The
+// bodies count only if bodies returns without an error: before the tagged OK
+// nothing is known of them.
+func (s *session) bodies(set, item string, f func(uid uint32, size int64, lit io.Reader) error) error {
+	x := &exchange{body: f, flood: flood}
+	x.on = func(r *response) { shortBody(r, f) }
+	_, err := s.w.do("UID FETCH "+set+" (UID "+item+")", x)
+	return err
+}
+
+// shortBody serves the servers that send a short body as a quoted string.
+func shortBody(r *response, f func(uid uint32, size int64, lit io.Reader) error) {
+	if r.word != "FETCH" || len(r.lits) > 0 {
+		return
+	}
+	t := r.tokens()
+	if len(t) == 0 {
+		return
+	}
+	list := t[0].list
+	for i := 0; i+1 < len(list); i += 2 {
+		if strings.HasPrefix(strings.ToUpper(list[i].text), "BODY[") && list[i+1].str {
+			_ = f(uidOf(r), int64(len(list[i+1].text)), strings.NewReader(list[i+1].text))
+		}
+	}
+}
+
+// header is what identifies a message without its body.
+type header struct{ id, date string }
+
+// headers reads Message-ID and Date of the messages in set.
+func (s *session) headers(set string) (map[uint32]header, error) {
+	out := map[uint32]header{}
+	x := &exchange{flood: 10*int(s.box.messages) + flood, on: func(r *response) {
+		uid := uidOf(r)
+		if r.word != "FETCH" || uid == 0 {
+			return
+		}
+		list := r.tokens()[0].list
+		for i := 0; i+1 < len(list); i += 2 {
+			if strings.HasPrefix(strings.ToUpper(list[i].text), "BODY[") {
+				out[uid] = headerOf(list[i+1].text)
+			}
+		}
+	}}
+	_, err := s.w.do("UID FETCH "+set+" (UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE)])", x)
+	return out, err
+}
+
+func headerOf(text string) (h header) {
+	text = strings.NewReplacer("\r\n ", " ", "\r\n\t", " ", "\n ", " ", "\n\t", " ").Replace(text)
+	for _, line := range strings.Split(text, "\n") {
+		name, value, _ := strings.Cut(line, ":")
+		switch strings.ToLower(strings.TrimSpace(name)) {
+		case "message-id":
+			h.id = strings.TrimSpace(value)
+		case "date":
+			h.date = strings.TrimSpace(value)
+		}
+	}
+	return h
+}
+
+// sets writes UIDs as IMAP sets of at most limit characters each.
+func sets(uids []uint32) []string {
+	const limit = 6000
+	var out []string
+	var b strings.Builder
+	for i := 0; i < len(uids); {
+		j := i
+		for j+1 < len(uids) && uids[j+1] == uids[j]+1 {
+			j++
+		}
+		part := strconv.FormatUint(uint64(uids[i]), 10)
+		if j > i {
+			part = fmt.Sprintf("%d:%d", uids[i], uids[j])
+		}
+		if b.Len() > 0 && b.Len()+len(part) > limit {
+			out = append(out, b.String())
+			b.Reset()
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(part)
+		i = j + 1
+	}
+	if b.Len() > 0 {
+		out = append(out, b.String())
+	}
+	return out
+}

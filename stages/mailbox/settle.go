@@ -1,0 +1,124 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"strconv"
+)
+
+// settle resolves what a crash left open in a folder: the intent says which
+// messages may have been appended, and from which UID on they would stand. Only
+// the target's end is looked at, and the content decides.
+func (l *lane) settle(ctx context.Context, j *job) error {
+	var it intent
+	found, err := getJSON(ctx, l.pass.Store, intentKey(j.source.wire), &it)
+	if err != nil || !found {
+		return err
+	}
+	sent, err := l.sent(ctx, j, it)
+	if err != nil {
+		return err
+	}
+	rec, err := l.reconcile(ctx, j, it, sent)
+	if err != nil {
+		return err
+	}
+	changes := map[string][]byte{intentKey(j.source.wire): nil}
+	if len(rec.Sources) > 0 {
+		changes[recordKey(j.source.wire, j.st.next)] = mustJSON(rec)
+	}
+	if err := put(ctx, l.pass.Store, changes); err != nil {
+		return err
+	}
+	if len(rec.Sources) > 0 {
+		j.st.fold(rec)
+		j.st.next++
+		l.pass.count(func(r *Result) { r.Copied += len(rec.Sources) })
+	}
+	return nil
+}
+
+// sent reads the digests of the messages an intent speaks of, from the source.
+// Where the source no longer has them, there are none.
+func (l *lane) sent(ctx context.Context, j *job, it intent) (map[uint32][]byte, error) {
+	if !j.here {
+		return nil, nil
+	}
+	src, err := l.source()
+	if err != nil {
+		return nil, err
+	}
+	b, err := src.examine(j.source.wire)
+	if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
+		return nil, nil
+	}
+	if err != nil || b.validity != j.st.SourceValidity {
+		return nil, err
+	}
+	return src.digests(ctx, it.Sources)
+}
+
+// reconcile looks at the target from the intent's UIDNEXT on and finds the
+// messages that arrived. sent holds the digests of the sources; a source
+// without one is told by size and date.
+func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32][]byte) (rec record, err error) {
+	dst, err := l.target()
+	if err != nil {
+		return rec, err
+	}
+	b, err := dst.examine(j.st.Target)
+	if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
+		return rec, nil // the folder was not even made
+	}
+	if err != nil || b.validity != it.Validity || b.messages == 0 {
+		return rec, err
+	}
+	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", metaItems, 0)
+	if err != nil {
+		return rec, err
+	}
+	mapped := map[uint32]bool{}
+	for _, e := range j.st.entries {
+		mapped[e.target] = true
+	}
+	var tail []uint32
+	byShape := map[[2]int64][]uint32{}
+	dates := map[uint32]int64{}
+	for _, m := range list {
+		if m.uid >= it.Next && !mapped[m.uid] {
+			tail = append(tail, m.uid)
+			dates[m.uid] = m.date
+			shape := [2]int64{m.size, m.date}
+			byShape[shape] = append(byShape[shape], m.uid)
+		}
+	}
+	if len(tail) == 0 {
+		return rec, nil
+	}
+	found, err := dst.digests(ctx, tail)
+	if err != nil {
+		return rec, err
+	}
+	sentDates := map[uint32]int64{}
+	for i, source := range it.Sources {
+		sentDates[source] = it.Dates[i]
+	}
+	pairs := pairUp(side{it.Sources, sent, sentDates}, side{tail, found, dates})
+	for i, source := range it.Sources {
+		target, ok := pairs[source]
+		if _, known := sent[source]; !known {
+			shape := [2]int64{it.Sizes[i], it.Dates[i]}
+			if list := byShape[shape]; len(list) > 0 {
+				target, ok = list[0], true
+				byShape[shape] = list[1:]
+			}
+		}
+		if ok && j.st.find(source) < 0 {
+			rec.Sources = append(rec.Sources, source)
+			rec.Targets = append(rec.Targets, target)
+			rec.Flags = append(rec.Flags, it.Flags[i])
+			rec.Digests = append(rec.Digests, sent[source])
+		}
+	}
+	return rec, nil
+}

@@ -1,0 +1,72 @@
+package mailbox
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// slots is how many connections a server bears, over all accounts.
+type slots struct {
+	once sync.Once
+	sem  *semaphore.Weighted
+}
+
+func (s *Server) semaphore() *semaphore.Weighted {
+	s.slots.once.Do(func() { s.slots.sem = semaphore.NewWeighted(int64(max(s.Connections, 1))) })
+	return s.slots.sem
+}
+
+// takeSlots takes all of what a pass needs, in the order of the addresses, so
+// that no two passes wait for each other.
+func takeSlots(ctx context.Context, needs ...need) (release func(), err error) {
+	sum := map[*Server]int{}
+	var servers []*Server
+	for _, n := range needs {
+		if n.server.Connections <= 0 {
+			continue
+		}
+		if sum[n.server] == 0 {
+			servers = append(servers, n.server)
+		}
+		sum[n.server] += n.n
+	}
+	sort.Slice(servers, func(i, j int) bool { return servers[i].Address < servers[j].Address })
+	var taken []func()
+	release = func() {
+		for _, f := range taken {
+			f()
+		}
+	}
+	for _, s := range servers {
+		n := int64(sum[s])
+		if n > int64(s.Connections) {
+			release()
+			return nil, fmt.Errorf("%s: max_connections is %d, but %d are needed at once", s.Address, s.Connections, n)
+		}
+		if err := s.semaphore().Acquire(ctx, n); err != nil {
+			release()
+			return nil, err
+		}
+		taken = append(taken, func() { s.semaphore().Release(n) })
+	}
+	return release, nil
+}
+
+// lanesFor is how many pairs of connections a pass may open.
+func lanesFor(source, target *Server, wanted int) int {
+	n := max(wanted, 1)
+	each := 1
+	if source == target {
+		each = 2
+	}
+	for _, s := range []*Server{source, target} {
+		if s.Connections > 0 {
+			n = min(n, max(1, s.Connections/each))
+		}
+	}
+	return n
+}

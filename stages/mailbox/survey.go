@@ -1,0 +1,159 @@
+package mailbox
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Examine signs in on both sides and looks, changing nothing.
+func (p Pass) Examine(ctx context.Context) (Survey, error) {
+	r, err := p.begin(ctx)
+	if err != nil {
+		return Survey{}, err
+	}
+	defer r.close()
+	src, dst := r.lanes[0].src, r.lanes[0].dst
+	out := Survey{SourceCaps: src.capabilities(), TargetCaps: dst.capabilities(), TargetLimit: dst.appendLimit()}
+	source, _, err := src.folders()
+	if err != nil {
+		return out, r.at(r.Source, err)
+	}
+	existing, sp, err := dst.folders()
+	if err != nil {
+		return out, r.at(r.Target, err)
+	}
+	r.place = place{space: sp, existing: existing}
+	r.limit = messageLimit(r.Options.MaxMessage, dst)
+	if err := r.quota(&out, dst); err != nil {
+		return out, err
+	}
+	wanted, notCarried, foreign := r.Options.wanted(source)
+	out.Findings = append(notCarried, foreign...)
+	for _, m := range mapFolders(wanted, r.place, nil, r.Options.Rename) {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		if err := r.survey(&out, src, m); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+func (s *session) capabilities() []string {
+	var out []string
+	for c := range maps.Keys(s.caps) {
+		out = append(out, string(c))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// survey counts one folder and finds what will not go over as it is.
+func (r *pass) survey(out *Survey, src *session, m mapping) error {
+	out.Folders++
+	name := m.source.name()
+	if m.renamed() {
+		out.Findings = append(out.Findings, Skipped{Folder: name, Reason: FolderRenamed, Detail: joinShown(m.path)})
+	}
+	if m.source.told && m.source.box.messages == 0 {
+		return nil
+	}
+	b, err := src.examine(m.source.wire)
+	if err != nil {
+		if _, no := refused(err); no || err == errName {
+			out.Findings = append(out.Findings, Skipped{Folder: name, Reason: Unreadable, Detail: err.Error()})
+			return nil
+		}
+		return fmt.Errorf("folder %q: %w", safe(name), err)
+	}
+	if b.messages == 0 {
+		return nil
+	}
+	list, err := src.metadata("1:*", "(UID INTERNALDATE RFC822.SIZE)", 0)
+	if err != nil {
+		return fmt.Errorf("folder %q: %w", safe(name), err)
+	}
+	for _, msg := range list {
+		out.Messages++
+		out.Bytes += msg.size
+		if r.limit > 0 && msg.size > r.limit {
+			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Bytes: msg.size, Reason: TooLarge})
+		}
+	}
+	return nil
+}
+
+// quota asks what INBOX may hold; a server without an answer has no limit that
+// it tells.
+func (r *pass) quota(out *Survey, dst *session) error {
+	if !dst.has("QUOTA") {
+		return nil
+	}
+	_, err := dst.w.do(`GETQUOTAROOT "INBOX"`, &exchange{on: func(resp *response) {
+		t := resp.tokens()
+		if resp.word != "QUOTA" || len(t) < 2 {
+			return
+		}
+		list := t[len(t)-1].list
+		for i := 0; i+2 < len(list); i += 3 {
+			if strings.EqualFold(list[i].text, "STORAGE") {
+				limit := int64(min(list[i+2].number(), 1<<50)) * 1024
+				if limit > 0 && (out.Quota == 0 || limit < out.Quota) {
+					out.Quota, out.Used = limit, int64(min(list[i+1].number(), 1<<50))*1024
+				}
+			}
+		}
+	}})
+	if _, no := refused(err); no {
+		return nil
+	}
+	return err
+}
+
+// Quiet returns once the source's UIDNEXT, HIGHESTMODSEQ and counts have not
+// changed for settle, or with the context's error.
+func Quiet(ctx context.Context, source Endpoint, settle time.Duration) error {
+	release, err := takeSlots(ctx, need{source.Server, 1})
+	if err != nil {
+		return err
+	}
+	defer release()
+	s, err := open(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer s.logout()
+	pause := min(max(settle/4, 50*time.Millisecond), time.Second)
+	var last string
+	since := time.Now()
+	for {
+		list, _, err := s.folders()
+		if err != nil {
+			return fmt.Errorf("%s: %w", source.Server.Address, err)
+		}
+		if now := fingerprint(list); now != last {
+			last, since = now, time.Now()
+		} else if time.Since(since) >= settle {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// fingerprint changes with every folder that does.
+func fingerprint(list []listed) string {
+	var b strings.Builder
+	for _, l := range list {
+		fmt.Fprintf(&b, "%q %d %d %d %d\n", l.wire, l.box.validity, l.box.next, l.box.messages, l.box.modseq)
+	}
+	return b.String()
+}

@@ -1,0 +1,328 @@
+package mailbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Limits below the library, so that no server can make memory grow.
+const (
+	chunk       = 64 << 10
+	maxLine     = 1 << 20
+	maxLiteral  = 1 << 20 // kept in memory; bodies are streamed past it
+	maxResponse = 4 << 20
+	maxLiterals = 10000
+)
+
+// Errors of the wire itself; each ends the connection.
+var (
+	errStall   = errors.New("no answer within the stall time")
+	errClosed  = errors.New("the server closed the connection")
+	errHostile = errors.New("the answer breaks the protocol")
+)
+
+// wire is the connection under imapclient. It replaces the library's fixed
+// deadlines by progress deadlines, counts and slows bytes, keeps the BYE, lets
+// through to the library only what it reads safely, and carries the commands
+// that we send ourselves (see exchange.go).
+//
+// The library's reader goroutine is the only one that calls Read, so it is
+// also the one that runs the callbacks of an exchange.
+type wire struct {
+	net.Conn
+	ctx     context.Context
+	stall   time.Duration
+	limit   *rate.Limiter
+	in, out atomic.Int64
+
+	br      *bufio.Reader // read side: reader goroutine only
+	pend    []byte
+	greeted bool
+	line    []byte // beginning of a library command not yet ended; encoder lock
+
+	mu      sync.Mutex
+	waiting int // answers owed by the server; none: no deadline
+	raw     *exchange
+	bye     string
+	err     error
+	seq     int
+}
+
+func newWire(ctx context.Context, c net.Conn, stall time.Duration, limit *rate.Limiter) *wire {
+	w := &wire{Conn: c, ctx: ctx, stall: stall, limit: limit}
+	w.br = bufio.NewReaderSize(source{w}, chunk)
+	w.waiting = 1 // the greeting
+	return w
+}
+
+// The library's own deadlines are absolute and would end a slow, living
+// transfer: ours replace them.
+func (w *wire) SetReadDeadline(time.Time) error  { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+func (w *wire) SetDeadline(time.Time) error      { return nil }
+
+// source reads from the network with the stall deadline, counting.
+type source struct{ w *wire }
+
+func (s source) Read(p []byte) (int, error) {
+	w := s.w
+	w.mu.Lock()
+	if w.waiting > 0 {
+		_ = w.Conn.SetReadDeadline(time.Now().Add(w.stall))
+	} else {
+		_ = w.Conn.SetReadDeadline(time.Time{})
+	}
+	w.mu.Unlock()
+	n, err := w.Conn.Read(p)
+	w.in.Add(int64(n))
+	if w.limit != nil && n > 0 {
+		for left := n; left > 0; {
+			step := min(left, max(w.limit.Burst(), 1))
+			if werr := w.limit.WaitN(w.ctx, step); werr != nil {
+				return n, werr
+			}
+			left -= step
+		}
+	}
+	return n, err
+}
+
+// expect notes that the server owes n more answers from now on. Whatever was
+// just written, the time to wait begins anew.
+func (w *wire) expect(n int) {
+	w.mu.Lock()
+	w.waiting = max(0, w.waiting+n)
+	if w.waiting > 0 && n >= 0 { // the reader may sit in a Read without a deadline
+		_ = w.Conn.SetReadDeadline(time.Now().Add(w.stall))
+	}
+	w.mu.Unlock()
+}
+
+// Read hands the library its next response.
+func (w *wire) Read(p []byte) (n int, err error) {
+	defer func() {
+		if v := recover(); v != nil { // a bad server kills only its connection
+			err = fmt.Errorf("%w: %v", errHostile, v)
+		}
+		if err != nil {
+			err = w.fail(err)
+		}
+	}()
+	for len(w.pend) == 0 {
+		r, err := w.response()
+		if err != nil {
+			return 0, err
+		}
+		w.pend = w.route(r)
+	}
+	n = copy(p, w.pend)
+	w.pend = w.pend[n:]
+	return n, nil
+}
+
+// fail ends whatever waits on the connection, and says why it ended.
+func (w *wire) fail(err error) error {
+	w.mu.Lock()
+	if w.err == nil {
+		w.err = w.reason(err)
+	}
+	err = w.err
+	x := w.raw
+	w.raw = nil
+	w.mu.Unlock()
+	_ = w.Conn.Close()
+	if x != nil {
+		x.end(err)
+	}
+	return err
+}
+
+// reason tells stall, cancellation and the server's own end apart.
+func (w *wire) reason(err error) error {
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("%w (%s)", errStall, w.stall)
+	} else if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errClosed
+	} else if !errors.Is(err, errHostile) {
+		err = fmt.Errorf("%w: %w", errClosed, err)
+	}
+	if w.bye != "" {
+		r := response{lines: [][]byte{[]byte("* BYE " + w.bye)}}
+		r.head()
+		bye := classify(refusal{r.reply()})
+		return fmt.Errorf("%w: %w", err, goodbye{bye})
+	}
+	return err
+}
+
+// goodbye keeps a BYE's class but not its being a refusal: the connection is
+// gone.
+type goodbye struct{ err error }
+
+func (g goodbye) Error() string { return g.err.Error() }
+
+func (g goodbye) Is(target error) bool {
+	return (target == ErrBusy || target == ErrLogin || target == ErrOverQuota) && errors.Is(g.err, target)
+}
+
+// response reads one whole response. The body of a message is not kept but
+// handed to the exchange that asked for it.
+func (w *wire) response() (*response, error) {
+	r := &response{}
+	total := 0
+	for {
+		line, err := w.readLine()
+		if err != nil {
+			return nil, err
+		}
+		r.lines = append(r.lines, line)
+		if total += len(line); total > maxResponse || len(r.lines) > maxLiterals {
+			return nil, fmt.Errorf("%w: a response of more than %d bytes", errHostile, maxResponse)
+		}
+		n, ok := literalAt(line)
+		if !ok {
+			r.head()
+			return r, nil
+		}
+		if x := w.bodyWanted(r); x != nil {
+			if err := x.takeBody(r, n, w.br); err != nil {
+				return nil, err
+			}
+			r.lits = append(r.lits, nil)
+			continue
+		}
+		if n > maxLiteral {
+			return nil, fmt.Errorf("%w: a value of %d bytes where a short one belongs", errHostile, n)
+		}
+		lit := make([]byte, n)
+		if _, err := io.ReadFull(w.br, lit); err != nil {
+			return nil, err
+		}
+		total += len(lit)
+		r.lits = append(r.lits, lit)
+	}
+}
+
+// bodyWanted is the exchange that takes the literal now beginning.
+func (w *wire) bodyWanted(r *response) *exchange {
+	w.mu.Lock()
+	x := w.raw
+	w.mu.Unlock()
+	if x == nil || x.body == nil {
+		return nil
+	}
+	if r.head(); r.tag != "*" || r.word != "FETCH" {
+		return nil
+	}
+	last := r.lines[len(r.lines)-1]
+	open := bytes.LastIndexByte(last, '{')
+	item := bytes.TrimRight(last[:open], " ~")
+	if bytes.HasSuffix(bytes.ToUpper(item), []byte("BODY[]")) || bytes.HasSuffix(bytes.ToUpper(item), []byte("BODY[HEADER]")) {
+		return x
+	}
+	return nil
+}
+
+func (w *wire) readLine() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := w.br.ReadSlice('\n')
+		line = append(line, part...)
+		if err == nil {
+			return bytes.TrimRight(line, "\r\n"), nil
+		}
+		if err != bufio.ErrBufferFull {
+			return nil, err
+		}
+		if len(line) > maxLine {
+			return nil, fmt.Errorf("%w: a line of more than %d bytes", errHostile, maxLine)
+		}
+	}
+}
+
+// route gives a response to the exchange in flight, or else what is left of it
+// to the library.
+func (w *wire) route(r *response) []byte {
+	if r.tag == "*" && r.word == "BYE" {
+		w.mu.Lock()
+		w.bye = string(r.lines[0][r.rest:])
+		w.mu.Unlock()
+	}
+	w.mu.Lock()
+	x := w.raw
+	w.mu.Unlock()
+	if x != nil {
+		if x.take(w, r) {
+			w.mu.Lock()
+			w.raw = nil
+			w.mu.Unlock()
+			x.end(x.err)
+		}
+		return nil
+	}
+	if !w.greeted || r.tag != "*" && r.tag != "+" {
+		w.greeted = true
+		w.expect(-1)
+	}
+	return forLibrary(r)
+}
+
+// Write sends what the library writes: commands and the answers of a sign-in.
+func (w *wire) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 {
+			w.line = append(w.line, rest...)
+			break
+		}
+		w.line = append(w.line, rest[:i]...)
+		if isTag(w.line) {
+			w.expect(1)
+		}
+		w.line = w.line[:0]
+		rest = rest[i+1:]
+	}
+	if err := w.put(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// isTag tells a command line of the library ("T12 NOOP") from a continuation.
+func isTag(line []byte) bool {
+	tag, _, ok := strings.Cut(string(line[:min(len(line), 24)]), " ")
+	if !ok || len(tag) < 2 || tag[0] != 'T' {
+		return false
+	}
+	return strings.Trim(tag[1:], "0123456789") == ""
+}
+
+// put writes with a deadline for each piece, so that slow is not dead.
+func (w *wire) put(p []byte) error {
+	for len(p) > 0 {
+		_ = w.Conn.SetWriteDeadline(time.Now().Add(w.stall))
+		n, err := w.Conn.Write(p[:min(len(p), chunk)])
+		w.out.Add(int64(n))
+		if err != nil {
+			return w.fail(err)
+		}
+		p = p[n:]
+		w.expect(0)
+	}
+	return nil
+}

@@ -1,0 +1,327 @@
+package stages
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"time"
+
+	"filippo.io/age"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/plans"
+	"godwit/stages/mailbox"
+	"godwit/stages/sheet"
+	"godwit/stages/vault"
+	"godwit/templates"
+)
+
+// Report writes what people get, from the ledger and the lists alone: per batch
+// for the operator, per service for the customer. The same ledger gives the
+// same bytes, and a file that is the same already is not touched.
+type Report struct {
+	Plan   *plans.Plan
+	Ledger ledger.Ledger
+	Output *os.Root // output.dir
+	Vault  *vault.Vault
+}
+
+// Columns of report.csv, skipped.csv and passwords.csv (DESIGN, section 8).
+var (
+	reportColumns   = []string{"service", "account", "target", "target_account", "status", "reason", "passwords", "folders", "messages", "bytes", "copied", "already_there", "skipped", "passes", "notified_at", "frozen_at", "released_at", "interruption_seconds", "verified", "plan_revision"}
+	skippedColumns  = []string{"service", "account", "folder", "uid", "message_id", "date", "bytes", "reason"}
+	passwordColumns = []string{"service", "account", "target_account", "temporary_password", "webmail", "valid_until"}
+)
+
+// Name is the stage's word in plans, ledger and logs.
+func (Report) Name() string { return pipeline.Report }
+
+// Run writes the batch's files.
+func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	states, err := r.Ledger.States(ctx, task.Batch.Name)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	rows := map[ledger.Key]ledger.State{}
+	for _, s := range states {
+		rows[s.Key] = s
+	}
+	whole := pages{extra: extraColumns(task.Batch)}
+	for service := range task.Batch.Services() {
+		own := pages{extra: extraColumns(task.Batch)}
+		for _, a := range service.Accounts {
+			if err := r.account(ctx, task.Batch, service, a, rows, &whole, &own); err != nil {
+				return pipeline.Result{}, err
+			}
+		}
+		if err := r.customer(ctx, task.Batch, service.Name, own, journal); err != nil {
+			return pipeline.Result{}, err
+		}
+	}
+	name := task.Batch.Name
+	return pipeline.Done("reports written"), errors.Join(
+		r.write(path.Join(name, "report.csv"), whole.header(reportColumns), whole.report),
+		r.write(path.Join(name, "skipped.csv"), skippedColumns, whole.skipped))
+}
+
+// pages are the rows of one reader's files.
+type pages struct {
+	extra     []string
+	report    [][]string
+	skipped   [][]string
+	passwords [][]string
+}
+
+func (p pages) header(columns []string) []string { return append(slices.Clone(columns), p.extra...) }
+
+// extraColumns are the x_ columns of the batch's list, in its order: every row
+// has them all.
+func extraColumns(b *plans.Batch) []string {
+	next, stop := iter.Pull(b.Services())
+	defer stop()
+	service, ok := next()
+	if !ok || len(service.Accounts) == 0 {
+		return nil
+	}
+	var names []string
+	for _, x := range service.Accounts[0].Extra {
+		names = append(names, x.Name)
+	}
+	return names
+}
+
+// account adds an account's rows to the operator's and the customer's pages:
+// the operator reads details, the customer plain sentences.
+func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Service, a plans.Account, rows map[ledger.Key]ledger.State, whole, own *pages) error {
+	key := ledger.Key{Batch: b.Name, Service: service.Name}
+	of := rows[key]
+	key.Account = a.Address
+	state := rows[key]
+	plain := r.plain(a, state, of)
+	detail := plain
+	if state.Detail != "" || of.Detail != "" {
+		detail = orElse(state.Detail, of.Detail)
+	}
+	if pipeline.Status(a, state, of) == "done" || a.Action == "skip" {
+		detail = plain
+	}
+	whole.report = append(whole.report, r.row(a, state, of, detail, whole.extra))
+	own.report = append(own.report, r.row(a, state, of, plain, own.extra))
+
+	skipped, err := r.skipped(ctx, key)
+	if err != nil {
+		return err
+	}
+	for _, s := range skipped {
+		sentence := templates.Sentence("en", string(s.Reason))
+		whole.skipped = append(whole.skipped, r.skippedRow(a, s, orElse(s.Detail, sentence)))
+		own.skipped = append(own.skipped, r.skippedRow(a, s, sentence))
+	}
+	if state.PasswordAt.IsZero() || a.Passwords != "temporary" || a.Action == "skip" {
+		return nil
+	}
+	password, err := r.password(ctx, key)
+	if errors.Is(err, vault.ErrClosed) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	own.passwords = append(own.passwords, []string{a.Service, a.Address, a.TargetAccount, password, r.Plan.Targets[a.Target].Webmail, r.time(state.ValidUntil)})
+	return nil
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// plain is the customer's reason: one of a fixed set of sentences, or the
+// list's own reason for a skipped account.
+func (r Report) plain(a plans.Account, state, service ledger.State) string {
+	if a.Action == "skip" && state.Phase != ledger.Switched {
+		return a.Reason
+	}
+	code := pipeline.Reason(a, state, service)
+	if code == "" {
+		return ""
+	}
+	return templates.Sentence("en", code)
+}
+
+func (r Report) row(a plans.Account, s, service ledger.State, reason string, extra []string) []string {
+	row := []string{
+		a.Service, a.Address, a.Target, a.TargetAccount, pipeline.Status(a, s, service), reason, a.Passwords,
+		strconv.Itoa(s.Folders), strconv.Itoa(s.Messages), strconv.FormatInt(s.Bytes, 10), strconv.Itoa(s.Copied),
+		strconv.Itoa(s.Already), strconv.Itoa(s.Skipped), strconv.Itoa(s.Passes), r.time(notified(service)),
+		r.time(s.FrozenAt), r.time(s.ReleasedAt), interruption(s), r.time(s.VerifiedAt), orElse(s.Revision, r.Plan.Revision),
+	}
+	values := map[string]string{}
+	if s.Extra != nil {
+		for _, x := range s.Extra {
+			values[x.Name] = x.Value
+		}
+	} else {
+		for _, x := range a.Extra {
+			values[x.Name] = x.Value
+		}
+	}
+	for _, name := range extra {
+		row = append(row, values[name])
+	}
+	return row
+}
+
+func interruption(s ledger.State) string {
+	if s.FrozenAt.IsZero() || s.ReleasedAt.IsZero() {
+		return ""
+	}
+	return strconv.FormatFloat(s.ReleasedAt.Sub(s.FrozenAt).Seconds(), 'f', 1, 64)
+}
+
+// notified is when the customer was first told.
+func notified(service ledger.State) time.Time {
+	var first time.Time
+	for _, n := range service.Notices {
+		for _, d := range n.Recipients {
+			if d.Account == "" && d.Verdict == "accepted" && (first.IsZero() || d.At.Before(first)) {
+				first = d.At
+			}
+		}
+	}
+	return first
+}
+
+func (r Report) skipped(ctx context.Context, key ledger.Key) ([]mailbox.Skipped, error) {
+	var all []mailbox.Skipped
+	for _, name := range []string{keptSkipped, keptNotes} {
+		data, err := r.Ledger.Kept(ctx, key, name)
+		if err != nil {
+			return nil, err
+		}
+		var list []mailbox.Skipped
+		if data != nil {
+			if err := json.Unmarshal(data, &list); err != nil {
+				return nil, fmt.Errorf("%s of %s: %w", name, key.Account, err)
+			}
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
+func (r Report) skippedRow(a plans.Account, s mailbox.Skipped, reason string) []string {
+	uid, size := "", ""
+	if s.UID != 0 {
+		uid = strconv.FormatUint(uint64(s.UID), 10)
+	}
+	if s.Bytes != 0 {
+		size = strconv.FormatInt(s.Bytes, 10)
+	}
+	return []string{a.Service, a.Address, s.Folder, uid, s.MessageID, r.time(s.Date), size, reason}
+}
+
+func (r Report) password(ctx context.Context, key ledger.Key) (string, error) {
+	sealed, err := r.Ledger.Kept(ctx, key, keptPassword)
+	if err != nil {
+		return "", err
+	}
+	return r.Vault.Reveal(key.Batch, key.Account, sealed)
+}
+
+func (r Report) time(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.In(r.Plan.Timezone).Format(time.RFC3339)
+}
+
+// customer writes the files that are handed to one customer.
+func (r Report) customer(ctx context.Context, b *plans.Batch, service string, own pages, journal pipeline.Journal) error {
+	dir := path.Join(b.Name, service)
+	err := errors.Join(
+		r.write(path.Join(dir, "report.csv"), own.header(reportColumns), own.report),
+		r.write(path.Join(dir, "skipped.csv"), skippedColumns, own.skipped))
+	if err != nil || len(own.passwords) == 0 {
+		return err
+	}
+	data, err := r.style().EncodeSecrets(append([][]string{passwordColumns}, own.passwords...), 3)
+	if err != nil {
+		return err
+	}
+	name := path.Join(dir, "passwords.csv")
+	if len(b.Passwords.EncryptTo) == 0 {
+		return r.put(name, data)
+	}
+	return r.sealed(ctx, b, service, name+".age", data, journal)
+}
+
+// sealed writes an age file once: again only when the list has changed.
+func (r Report) sealed(ctx context.Context, b *plans.Batch, service, name string, data []byte, journal pipeline.Journal) error {
+	mark, err := r.Vault.Mark(b.Name, data)
+	if err != nil {
+		return err
+	}
+	kept := "list/" + service
+	have, err := journal.Get(ctx, kept)
+	if err != nil {
+		return err
+	}
+	if _, missing := r.Output.Stat(name); missing == nil && bytes.Equal(have, mark) {
+		return nil
+	}
+	var recipients []age.Recipient
+	for _, text := range b.Passwords.EncryptTo {
+		recipient, err := age.ParseX25519Recipient(text)
+		if err != nil {
+			return fmt.Errorf("passwords.encrypt_to: %w", err)
+		}
+		recipients = append(recipients, recipient)
+	}
+	var out bytes.Buffer
+	w, err := age.Encrypt(&out, recipients...)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, bytes.NewReader(data)); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	if err := r.put(name, out.Bytes()); err != nil {
+		return err
+	}
+	return journal.Put(ctx, map[string][]byte{kept: mark})
+}
+
+func (r Report) style() sheet.Style {
+	return sheet.Style{Delimiter: r.Plan.Output.Delimiter, BOM: r.Plan.Output.BOM}
+}
+
+func (r Report) write(name string, header []string, rows [][]string) error {
+	data, err := r.style().Encode(append([][]string{header}, rows...))
+	if err != nil {
+		return err
+	}
+	return r.put(name, data)
+}
+
+func (r Report) put(name string, data []byte) error {
+	pipeline.CrashPoint("before " + name)
+	if err := sheet.Write(r.Output, name, data); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+// Package stages holds the steps of a migration, one file each, in the order of
+// All. The folders below are the tools they use; those know no plan.
+package stages
+
+import (
+	"context"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/plans"
+	"godwit/stages/mailbox"
+	"godwit/stages/platform"
+)
+
+// All is the way of a mailbox, in order.
+func All(validate Validate, notify Notify, freeze Freeze, copying Copy, credentials Credentials, report Report) []pipeline.Stage {
+	return []pipeline.Stage{validate, notify, freeze, copying, credentials, report}
+}
+
+// Servers are the plan's mail servers, each shared by all accounts so that its
+// limits hold over all of them.
+type Servers struct {
+	Source  *mailbox.Server
+	Targets map[string]*mailbox.Server
+}
+
+// source is the account's mailbox where it is now.
+func (s Servers) source(a plans.Account) mailbox.Endpoint {
+	return mailbox.Endpoint{Server: s.Source, Login: mailbox.Login{User: a.SourceLogin, Secret: opener(a.SourceSecret)}}
+}
+
+// target is the account's mailbox where it goes; secret is the user's there.
+func (s Servers) target(a plans.Account, secret func(context.Context) (string, error)) mailbox.Endpoint {
+	return mailbox.Endpoint{Server: s.Targets[a.Target], Login: mailbox.Login{User: a.TargetAccount, Secret: secret}}
+}
+
+// user is the target mailbox as its user signs in, whatever Godwit's own way in is.
+func (s Servers) user(a plans.Account, secret func(context.Context) (string, error)) mailbox.Endpoint {
+	e := s.target(a, secret)
+	e.Server = &mailbox.Server{Address: e.Server.Address, TLS: e.Server.TLS, CAFile: e.Server.CAFile, Auth: "password", Stall: e.Server.Stall}
+	return e
+}
+
+func opener(secret plans.Secret) func(context.Context) (string, error) {
+	if secret.IsZero() {
+		return nil
+	}
+	return secret.Open
+}
+
+// request names the task's account to a driver.
+func request(plan string, task pipeline.Task, state ledger.State) platform.Request {
+	return platform.Request{
+		Plan: plan, Batch: task.Batch.Name, Service: task.Service.Name,
+		Account: task.Account.Address, Login: task.Account.SourceLogin,
+		Target: task.Account.Target, TargetAccount: task.Account.TargetAccount,
+		Deadline: state.Deadline,
+	}
+}

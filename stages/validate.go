@@ -1,0 +1,239 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/plans"
+	"godwit/stages/mailbox"
+	"godwit/stages/mailer"
+	"godwit/stages/platform"
+)
+
+// Validate makes the live checks of a service: both logins, what the mailbox
+// holds, what the target cannot hold, quota, relay and templates. It changes
+// nothing anywhere.
+type Validate struct {
+	Plan    *plans.Plan
+	Servers Servers
+	Admins  map[string]platform.Admin
+	Sender  func(*plans.Batch) *mailer.Sender // nil for a plan without notices
+	Drivers func() error                      // the plan's programs can be run
+	Now     func() time.Time
+}
+
+// Finding is one thing that a live check found. Reason is a code of
+// templates.Sentence; Text is for the operator.
+type Finding struct {
+	Service string  `json:"service"`
+	Account string  `json:"account,omitempty"` // "" for the service
+	Verdict Verdict `json:"verdict"`
+	Reason  string  `json:"reason"`
+	Text    string  `json:"text"`
+}
+
+// Verdict says what a finding means for the move.
+type Verdict string
+
+// The verdicts: kept and lost never block.
+const (
+	Fine      Verdict = "fine"
+	Converted Verdict = "converted"    // arrives, in another form
+	Lost      Verdict = "lost"         // is not carried, and named
+	Again     Verdict = "again"        // could not be found out now
+	Person    Verdict = "needs-person" // holds the account until it is mended
+)
+
+// Name is the stage's word in plans, ledger and logs.
+func (Validate) Name() string { return pipeline.Validate }
+
+// Run checks a service and holds the accounts that need a person. What an
+// earlier check held is let go if it is fine now.
+func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	general, accounts := v.Check(ctx, task.Batch, task.Service)
+	if ctx.Err() != nil {
+		return pipeline.Result{}, ctx.Err()
+	}
+	for _, f := range general {
+		switch f.Verdict {
+		case Person:
+			return pipeline.Held(f.Reason, f.Text), nil
+		case Again:
+			return pipeline.Later(f.Reason, f.Text), nil
+		}
+	}
+	held, lost := 0, 0
+	for _, a := range accounts {
+		h, l, err := v.record(ctx, journal.Account(a.Account.Address), a)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		held, lost = held+h, lost+l
+	}
+	text := fmt.Sprintf("%d accounts checked, %d need a person, %d findings of what is not carried", len(accounts), held, lost)
+	return pipeline.Done(text), journal.End(ctx, "validate", ledger.Done, text, func(s *ledger.State) { s.ValidatedAt = v.Now() })
+}
+
+// record writes an account's findings into its row.
+func (v Validate) record(ctx context.Context, journal pipeline.Journal, c Checked) (held, lost int, err error) {
+	var worst Finding
+	for _, f := range c.Findings {
+		if f.Verdict == Lost {
+			lost++
+		}
+		if f.Verdict == Person || f.Verdict == Again && worst.Verdict != Person {
+			worst = f
+		}
+	}
+	text := worst.Text
+	if text == "" {
+		text = fmt.Sprintf("%d folders, %d messages, about %d bytes", c.Survey.Folders, c.Survey.Messages, c.Survey.Bytes)
+	}
+	err = journal.End(ctx, "validate", ledger.Note, text, func(s *ledger.State) {
+		if s.Phase == ledger.New || s.Phase == ledger.Copying {
+			s.Folders, s.Messages, s.Bytes = c.Survey.Folders, c.Survey.Messages, c.Survey.Bytes
+		}
+		switch {
+		case worst.Verdict == Person:
+			s.Trouble, s.Origin, s.Reason, s.Detail = ledger.Held, pipeline.Validate, worst.Reason, worst.Text
+			held = 1
+		case s.Trouble == ledger.Held && s.Origin == pipeline.Validate:
+			s.Trouble, s.Origin, s.Reason, s.Detail = ledger.None, "", "", ""
+		}
+	})
+	return held, lost, err
+}
+
+// Checked is an account with what was found.
+type Checked struct {
+	Account  plans.Account
+	Survey   mailbox.Survey
+	Findings []Finding
+}
+
+// Check makes the live checks of a service and returns what concerns it as a
+// whole, and what was found per account.
+func (v Validate) Check(ctx context.Context, batch *plans.Batch, service plans.Service) ([]Finding, []Checked) {
+	general := v.general(ctx, batch, service)
+	var mu sync.Mutex
+	var accounts []Checked
+	group := errgroup.Group{}
+	group.SetLimit(max(1, v.Plan.Copy.Accounts))
+	for _, a := range service.Accounts {
+		if a.Action == "skip" {
+			continue
+		}
+		group.Go(func() error {
+			c := v.account(ctx, service, a)
+			mu.Lock()
+			defer mu.Unlock()
+			accounts = append(accounts, c)
+			return nil
+		})
+	}
+	_ = group.Wait() // no function returns an error
+	return general, accounts
+}
+
+// general checks what all accounts of the service share.
+func (v Validate) general(ctx context.Context, batch *plans.Batch, service plans.Service) []Finding {
+	var list []Finding
+	add := func(verdict Verdict, reason, text string) {
+		list = append(list, Finding{Service: service.Name, Verdict: verdict, Reason: reason, Text: text})
+	}
+	if v.Drivers != nil {
+		if err := v.Drivers(); err != nil {
+			add(Person, "needs-person", err.Error())
+		}
+	}
+	if len(batch.Notices.Send) == 0 {
+		return list
+	}
+	if err := v.Sender(batch).Probe(ctx); err != nil {
+		add(Again, "notice-failed", "SMTP relay: "+err.Error())
+	}
+	if v.onlyMovingContact(batch, service) {
+		add(Person, "needs-person", fmt.Sprintf("the contact %s is a mailbox that moves and gets a new password: agree on how the list is handed over, then: godwit retry PLAN --service %s", service.Contact, service.Name))
+	}
+	return list
+}
+
+// onlyMovingContact says that the list of passwords would be handed to somebody
+// who needs it to read that mail.
+func (v Validate) onlyMovingContact(batch *plans.Batch, service plans.Service) bool {
+	for _, a := range service.Accounts {
+		if a.Action == "migrate" && a.Passwords == "temporary" && a.Address == service.Contact {
+			return true
+		}
+	}
+	return false
+}
+
+// account looks into both mailboxes.
+func (v Validate) account(ctx context.Context, service plans.Service, a plans.Account) Checked {
+	c := Checked{Account: a}
+	add := func(verdict Verdict, reason, text string) {
+		c.Findings = append(c.Findings, Finding{Service: service.Name, Account: a.Address, Verdict: verdict, Reason: reason, Text: text})
+	}
+	pass := mailbox.Pass{
+		Source: v.Servers.source(a), Target: v.Servers.target(a, opener(a.TargetSecret)),
+		Options: mailbox.Options{Exclude: v.Plan.Copy.Exclude, Rename: v.Plan.Copy.Rename, MaxMessage: v.Plan.Copy.MaxMessage},
+	}
+	survey, err := pass.Examine(ctx)
+	c.Survey = survey
+	if err != nil {
+		f := v.refusal(a, err)
+		add(f.Verdict, f.Reason, f.Text)
+		if f.Verdict != Fine {
+			return c
+		}
+		if err := mailbox.CheckLogin(ctx, pass.Source); err != nil {
+			f := v.refusal(a, &mailbox.SideError{Side: "source", Err: err})
+			add(f.Verdict, f.Reason, f.Text)
+		}
+		return c
+	}
+	if v.Plan.Promises.Quota == "keep" && survey.Quota > 0 && survey.Quota < survey.Bytes+survey.Used {
+		add(Person, "over-quota", fmt.Sprintf("the target may hold %d bytes, %d are used, the source has %d: raise the quota", survey.Quota, survey.Used, survey.Bytes))
+	}
+	for _, f := range survey.Findings {
+		verdict := Lost
+		switch f.Reason {
+		case mailbox.FolderRenamed, mailbox.KeywordDropped, mailbox.Altered:
+			verdict = Converted
+		}
+		text := fmt.Sprintf("folder %q", f.Folder)
+		if f.UID != 0 {
+			text += fmt.Sprintf(" UID %d", f.UID)
+		}
+		add(verdict, string(f.Reason), text+": "+f.Detail)
+	}
+	return c
+}
+
+// refusal sorts the error of an Examine: an account that the target's admin
+// side or its operator has yet to make is no problem.
+func (v Validate) refusal(a plans.Account, err error) Finding {
+	side := "source"
+	var at *mailbox.SideError
+	if errors.As(err, &at) {
+		side = at.Side
+	}
+	target := v.Plan.Targets[a.Target]
+	switch {
+	case errors.Is(err, mailbox.ErrLogin) && side == "target" && v.Admins[a.Target] != nil:
+		return Finding{Verdict: Fine, Reason: "login-target", Text: "not on the target yet: it is created before the first pass"}
+	case errors.Is(err, mailbox.ErrLogin) && side == "target" && target.Admin.Name == "list" && a.Passwords == "temporary":
+		return Finding{Verdict: Fine, Reason: "login-target", Text: "waits for the operator to set the temporary passwords on the target"}
+	case errors.Is(err, mailbox.ErrLogin):
+		return Finding{Verdict: Person, Reason: "login-" + side, Text: err.Error()}
+	}
+	return Finding{Verdict: Again, Reason: side + "-unreachable", Text: err.Error()}
+}

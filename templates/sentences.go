@@ -1,0 +1,175 @@
+package templates
+
+// Sentence is why something did not happen, in the reader's language: the same
+// words in notices and in customers' reports. What servers and drivers said is
+// never among them. An unknown code is the neutral "needs-person".
+func Sentence(locale, code string) string {
+	said, ok := sentences[code]
+	if !ok {
+		said = sentences["needs-person"]
+	}
+	for _, candidate := range nearest(locale) {
+		switch candidate {
+		case "en":
+			return said.en
+		case "fr":
+			return said.fr
+		case "de":
+			return said.de
+		}
+	}
+	return said.en
+}
+
+// Codes lists the codes that Sentence knows, in alphabetical order.
+func Codes() []string {
+	return sortedKeys(sentences)
+}
+
+type sentence struct{ en, fr, de string }
+
+var sentences = map[string]sentence{
+	// Why a move waits.
+	"source-unreachable": {
+		"The old mail server could not be reached.",
+		"L’ancien serveur de messagerie n’était pas joignable.",
+		"Der bisherige Mailserver war nicht erreichbar.",
+	},
+	"target-unreachable": {
+		"The new mail server could not be reached.",
+		"Le nouveau serveur de messagerie n’était pas joignable.",
+		"Der neue Mailserver war nicht erreichbar.",
+	},
+	"login-source": {
+		"The old mail server did not let us open the mailbox.",
+		"L’ancien serveur de messagerie ne nous a pas permis d’ouvrir la boîte aux lettres.",
+		"Der bisherige Mailserver hat uns das Postfach nicht öffnen lassen.",
+	},
+	"login-target": {
+		"The new mail server did not let us open the mailbox.",
+		"Le nouveau serveur de messagerie ne nous a pas permis d’ouvrir la boîte aux lettres.",
+		"Der neue Mailserver hat uns das Postfach nicht öffnen lassen.",
+	},
+	"busy": {
+		"A mail server was too busy.",
+		"Un serveur de messagerie était trop sollicité.",
+		"Ein Mailserver war zu stark ausgelastet.",
+	},
+	"over-quota": {
+		"The new mailbox does not have enough space for all messages.",
+		"La nouvelle boîte aux lettres n’offre pas assez d’espace pour tous les messages.",
+		"Im neuen Postfach ist nicht genug Platz für alle Nachrichten.",
+	},
+	"interrupted": {
+		"The work was interrupted and will be resumed.",
+		"L’opération a été interrompue et sera reprise.",
+		"Die Arbeiten wurden unterbrochen und werden fortgesetzt.",
+	},
+	"too-long": {
+		"The interruption would have been longer than we had promised.",
+		"L’interruption aurait été plus longue que ce que nous avions annoncé.",
+		"Die Unterbrechung hätte länger gedauert, als wir zugesagt hatten.",
+	},
+	"not-frozen": {
+		"We could not make sure that no new messages would arrive in the old mailbox during the move.",
+		"Nous n’avons pas pu garantir qu’aucun nouveau message n’arriverait dans l’ancienne boîte aux lettres pendant la migration.",
+		"Wir konnten nicht sicherstellen, dass während des Umzugs keine neuen Nachrichten im bisherigen Postfach eintreffen.",
+	},
+	"verify-failed": {
+		"The check of the copied messages found a difference.",
+		"Le contrôle des messages copiés a révélé une différence.",
+		"Bei der Prüfung der kopierten Nachrichten wurde eine Abweichung festgestellt.",
+	},
+	"notice-failed": {
+		"A notice that we had promised could not be delivered.",
+		"Un message d’information que nous avions promis n’a pas pu être remis.",
+		"Eine zugesagte Mitteilung konnte nicht zugestellt werden.",
+	},
+	"notice-late": {
+		"The notice could not be given early enough.",
+		"L’information n’a pas pu être donnée suffisamment tôt.",
+		"Die Ankündigung konnte nicht rechtzeitig erfolgen.",
+	},
+	"other-offer": {
+		"Another offer has been chosen instead.",
+		"Une autre offre a été choisie.",
+		"Stattdessen wurde ein anderes Angebot gewählt.",
+	},
+	"cancelled-by-customer": {
+		"The service has been cancelled by the customer.",
+		"Le service a été résilié par le client.",
+		"Der Dienst wurde vom Kunden gekündigt.",
+	},
+	"held-by-operator": {
+		"We have put the move on hold.",
+		"Nous avons suspendu la migration.",
+		"Wir haben den Umzug angehalten.",
+	},
+	"needs-person": {
+		"A member of our team has to look into this first.",
+		"Un membre de notre équipe doit d’abord examiner la situation.",
+		"Jemand aus unserem Team muss sich das zunächst ansehen.",
+	},
+	"deletions": {
+		"An unusually large number of messages had been deleted; we want to make sure that this was intended.",
+		"Un nombre inhabituel de messages a été supprimé ; nous voulons nous assurer que c’était voulu.",
+		"Es wurden ungewöhnlich viele Nachrichten gelöscht; wir möchten sicher sein, dass das beabsichtigt war.",
+	},
+	"internal": {
+		"A fault on our side got in the way.",
+		"Une anomalie de notre côté a empêché l’opération.",
+		"Ein Fehler auf unserer Seite kam dazwischen.",
+	},
+
+	// Why one message or folder was not carried as it was.
+	"too-large": {
+		"The message is larger than the new mail server accepts.",
+		"Le message dépasse la taille acceptée par le nouveau serveur de messagerie.",
+		"Die Nachricht ist größer, als der neue Mailserver zulässt.",
+	},
+	"refused": {
+		"The new mail server did not accept the message.",
+		"Le nouveau serveur de messagerie n’a pas accepté le message.",
+		"Der neue Mailserver hat die Nachricht nicht angenommen.",
+	},
+	"unreadable": {
+		"The old mail server could not hand over the message.",
+		"L’ancien serveur de messagerie n’a pas pu restituer le message.",
+		"Der bisherige Mailserver konnte die Nachricht nicht herausgeben.",
+	},
+	"excluded": {
+		"The folder is excluded from the move.",
+		"Le dossier est exclu de la migration.",
+		"Der Ordner ist vom Umzug ausgenommen.",
+	},
+	"folder-refused": {
+		"The new mail server did not accept the folder.",
+		"Le nouveau serveur de messagerie n’a pas accepté le dossier.",
+		"Der neue Mailserver hat den Ordner nicht angenommen.",
+	},
+	"folder-renamed": {
+		"The folder has been given another name, because the new mail server does not allow the old one.",
+		"Le dossier a reçu un autre nom, car le nouveau serveur de messagerie n’autorise pas l’ancien.",
+		"Der Ordner hat einen anderen Namen erhalten, weil der neue Mailserver den bisherigen nicht zulässt.",
+	},
+	"keyword-dropped": {
+		"A label of the message could not be kept; the message itself has been copied.",
+		"Une étiquette du message n’a pas pu être conservée ; le message lui-même a été copié.",
+		"Eine Markierung der Nachricht konnte nicht übernommen werden; die Nachricht selbst wurde kopiert.",
+	},
+	"altered": {
+		"The new mail server stored the message with small technical changes.",
+		"Le nouveau serveur de messagerie a enregistré le message avec de légères modifications techniques.",
+		"Der neue Mailserver hat die Nachricht mit kleinen technischen Änderungen gespeichert.",
+	},
+	"not-mail": {
+		"The folder holds no messages but other items, such as contacts or appointments.",
+		"Le dossier ne contient pas de messages, mais d’autres éléments tels que des contacts ou des rendez-vous.",
+		"Der Ordner enthält keine Nachrichten, sondern andere Einträge wie Kontakte oder Termine.",
+	},
+	"ambiguous": {
+		"We could not tell for certain whether the message had already been copied, and did not copy it a second time.",
+		"Nous n’avons pas pu établir avec certitude si le message avait déjà été copié et ne l’avons pas copié une seconde fois.",
+		"Es ließ sich nicht sicher feststellen, ob die Nachricht bereits kopiert war; wir haben sie nicht ein zweites Mal kopiert.",
+	},
+}
