@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"godwit/pipeline/ledger"
@@ -61,6 +62,9 @@ func stuck(s ledger.State) bool {
 func lost(d *ledger.Delivery) bool { return d.Verdict == "refused" || d.Verdict == "unknown" }
 
 func free(s *ledger.State) {
+	if s.Trouble == ledger.Held && s.Reason != "" && !slices.Contains(s.Waved, s.Reason) {
+		s.Waved = append(slices.Clone(s.Waved), s.Reason)
+	}
 	s.Trouble, s.Origin, s.Reason, s.Detail = ledger.None, "", "", ""
 	s.Tries, s.Deferrals, s.Next = 0, 0, time.Time{}
 	for id, n := range s.Notices {

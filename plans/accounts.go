@@ -97,7 +97,6 @@ type row struct{ offset, line uint32 }
 type service struct {
 	name, contact, locale string
 	contactLine           uint32
-	localeLine            uint32
 	line                  uint32 // of its first row
 	end                   uint32
 }

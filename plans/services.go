@@ -50,12 +50,8 @@ func (c *rowChecker) service(line uint32, r *columns) uint32 {
 	case s.contact != r.Contact && foldAddress(s.contact) != foldAddress(r.Contact):
 		c.at(line, "service %s has the contact %s here and %s on line %d; it can have one", shown(s.name), shown(r.Contact), shown(s.contact), s.contactLine)
 	}
-	switch {
-	case r.Locale == "":
-	case s.locale == "":
-		s.locale, s.localeLine = r.Locale, line
-	case s.locale != r.Locale:
-		c.at(line, "service %s has the locale %s here and %s on line %d; it can have one", shown(s.name), r.Locale, s.locale, s.localeLine)
+	if s.locale == "" { // the contact's; users may each have their own
+		s.locale = r.Locale
 	}
 	s.end++ // a count, until arrange
 	return id

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"godwit/pipeline"
@@ -110,6 +111,9 @@ func (c Copy) pass(task pipeline.Task, journal pipeline.Journal) mailbox.Pass {
 			Connections: copying.Connections, CatchUp: task.Step == pipeline.CatchUp,
 		},
 	}
+	if slices.Contains(journal.State().Waved, "deletions") {
+		p.Options.MaxDelete = 1
+	}
 	if c.Progress != nil {
 		p.Options.Progress = func(done, total int64) { c.Progress(task.Account.Address, done, total) }
 	}
@@ -131,6 +135,7 @@ func (c Copy) passed(s *ledger.State, task pipeline.Task, result mailbox.Result,
 	now := c.Now()
 	s.Passes++
 	s.PassedAt, s.PassTook = now, took
+	s.Waved = nil
 	if task.Step == pipeline.CatchUp {
 		s.Copied += result.Copied
 		s.Messages += result.Copied

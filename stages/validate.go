@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +65,9 @@ func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.
 	for _, f := range general {
 		switch f.Verdict {
 		case Person:
+			if slices.Contains(journal.State().Waved, f.Reason) {
+				continue
+			}
 			return pipeline.Held(f.Reason, f.Text), nil
 		case Again:
 			return pipeline.Later(f.Reason, f.Text), nil
@@ -160,7 +164,7 @@ func (v Validate) general(ctx context.Context, batch *plans.Batch, service plans
 		add(Again, "notice-failed", "SMTP relay: "+err.Error())
 	}
 	if v.onlyMovingContact(batch, service) {
-		add(Person, "needs-person", fmt.Sprintf("the contact %s is a mailbox that moves and gets a new password: agree on how the list is handed over, then: godwit retry PLAN --service %s", service.Contact, service.Name))
+		add(Person, "contact-moves", fmt.Sprintf("the contact %s is a mailbox that moves and gets a new password: agree on how the list is handed over, then: godwit retry PLAN --service %s", service.Contact, service.Name))
 	}
 	return list
 }
@@ -227,10 +231,11 @@ func (v Validate) refusal(a plans.Account, err error) Finding {
 		side = at.Side
 	}
 	target := v.Plan.Targets[a.Target]
+	absent := side == "target" && (errors.Is(err, mailbox.ErrLogin) || errors.Is(err, mailbox.ErrDropped))
 	switch {
-	case errors.Is(err, mailbox.ErrLogin) && side == "target" && v.Admins[a.Target] != nil:
+	case absent && v.Admins[a.Target] != nil:
 		return Finding{Verdict: Fine, Reason: "login-target", Text: "not on the target yet: it is created before the first pass"}
-	case errors.Is(err, mailbox.ErrLogin) && side == "target" && target.Admin.Name == "list" && a.Passwords == "temporary":
+	case absent && target.Admin.Name == "list" && a.Passwords == "temporary":
 		return Finding{Verdict: Fine, Reason: "login-target", Text: "waits for the operator to set the temporary passwords on the target"}
 	case errors.Is(err, mailbox.ErrLogin):
 		return Finding{Verdict: Person, Reason: "login-" + side, Text: err.Error()}

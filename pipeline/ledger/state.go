@@ -44,6 +44,8 @@ type State struct {
 	Next    time.Time `json:"next,omitzero"`    // not before
 	Tries   int       `json:"tries,omitempty"`  // failures in a row
 
+	Waved []string `json:"waved,omitempty"` // reasons that a person let pass once
+
 	// An account's cutover.
 	Night       string    `json:"night,omitempty"` // 2006-01-02; "" is the batch's date
 	Deferrals   int       `json:"deferrals,omitempty"`
