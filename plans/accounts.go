@@ -66,8 +66,10 @@ var columnNames = func() []string {
 // trim takes blanks off where spreadsheets leave them. Secrets and x_ columns
 // stay as they are.
 func (c *columns) trim() {
-	for _, field := range []*string{&c.Service, &c.Account, &c.Contact, &c.Name, &c.Locale, &c.Action, &c.Reason,
-		&c.Passwords, &c.Target, &c.TargetAccount, &c.SourceLogin} {
+	for _, field := range []*string{
+		&c.Service, &c.Account, &c.Contact, &c.Name, &c.Locale, &c.Action, &c.Reason,
+		&c.Passwords, &c.Target, &c.TargetAccount, &c.SourceLogin,
+	} {
 		*field = strings.Trim(*field, " ")
 	}
 }

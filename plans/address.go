@@ -181,10 +181,12 @@ func mixed(word string, plain map[string]bool) string {
 
 // passForLatin are Cyrillic, Greek and Armenian letters that pass for Latin
 // ones in most fonts (Unicode TR39, confusables, the common ones).
-const passForLatin = "асеорхуіјѕһԁԛԝӏвкмнтгьАВСЕНІЈКМОРЅТХУԌԚԜοαινρυκχγΑΒΕΖΗΙΚΜΝΟΡΤΥΧօսցհոք"
+const passForLatin = "асеорхуіјѕһԁԛԝӏвкмнтгьАВСЕНІЈКМОРЅТХУԌԚԜοαινρυκχγΑΒΕΖΗΙΚΜΝΟΡΤΥΧօսցհոք" //nolint:gosec // letters, no credential
 
-var scripts = []string{"Latin", "Cyrillic", "Greek", "Armenian", "Han", "Hiragana", "Katakana", "Hangul", "Bopomofo", "Arabic",
-	"Hebrew", "Thai", "Devanagari", "Georgian", "Cherokee", "Ethiopic", "Coptic", "Bengali", "Tamil", "Telugu", "Khmer", "Lao"}
+var scripts = []string{
+	"Latin", "Cyrillic", "Greek", "Armenian", "Han", "Hiragana", "Katakana", "Hangul", "Bopomofo", "Arabic",
+	"Hebrew", "Thai", "Devanagari", "Georgian", "Cherokee", "Ethiopic", "Coptic", "Bengali", "Tamil", "Telugu", "Khmer", "Lao",
+}
 
 func scriptOf(r rune) string {
 	if r < 0x80 {

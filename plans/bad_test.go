@@ -86,7 +86,10 @@ func load(t *testing.T) []string {
 	}
 	var messages []string
 	for _, err := range all.Errors {
-		p := err.(plans.Problem)
+		var p plans.Problem
+		if !errors.As(err, &p) {
+			t.Fatalf("%T is not a Problem", err)
+		}
 		if strings.Contains(strings.ToLower(p.Error()), "canary") {
 			t.Errorf("a secret is shown: %s", p)
 		}

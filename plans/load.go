@@ -35,7 +35,7 @@ func Load(file string) (*Plan, error) {
 		return nil, d.err()
 	}
 	if !d.load(data) {
-		d.plan.Close()
+		_ = d.plan.Close() // only read from
 		return nil, d.err()
 	}
 	return d.plan, nil

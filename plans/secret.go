@@ -65,7 +65,7 @@ func sealed(r *reference) Secret { return Secret{func() *reference { return r }}
 
 func (Secret) String() string               { return hidden }
 func (Secret) GoString() string             { return hidden }
-func (Secret) Format(f fmt.State, _ rune)   { io.WriteString(f, hidden) }
+func (Secret) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, hidden) }
 func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(hidden) }
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 func (Secret) LogValue() slog.Value         { return slog.StringValue(hidden) }

@@ -94,7 +94,7 @@ func lineWith(lines []string, text string) int {
 }
 
 // syntaxHints say in a hoster's words what the library says in its own.
-var syntaxHints = map[string]string{
+var syntaxHints = map[string]string{ //nolint:gosec // words, no credential
 	"mapping values are not allowed in this context":               "a colon too many here, or the line is indented wrongly; put text with a colon in quotes",
 	"did not find expected key":                                    "near here a line is indented wrongly, or a quote or bracket is not closed",
 	"could not find expected ':'":                                  "near here a key has no colon, or a quote is not closed",

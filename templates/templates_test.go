@@ -162,13 +162,24 @@ func TestWhatANoticeMustSay(t *testing.T) {
 		data           templates.Notice
 		want, not      []string
 	}{
-		"announce names night, length, offers and country": {"announce", "en", notice(),
-			[]string{"Wednesday 2 December 2026, 22:00", "Thursday 3 December 2026, 05:00", "15 minutes", "Before the move, nothing:", "webmail first", "never by e-mail",
-				"contract, the price and the service level", "France", "cannot be refused", "https://host.example/offers", "https://host.example/cancel", "minor functions", "never ask for your password"}, nil},
-		"announce in French": {"announce", "fr", notice(),
-			[]string{"mercredi 2 décembre 2026 à 22 h", "15 minutes", "d’abord le webmail", "jamais par e-mail", "France", "ne peut pas être refusé", "Avant le transfert, rien :"}, nil},
-		"announce in German": {"announce", "de", notice(),
-			[]string{"Mittwoch, 2. Dezember 2026, 22:00 Uhr", "15 Minuten", "erst das Webmail", "Frankreich", "kann nicht abgelehnt werden", "niemals per E-Mail"}, nil},
+		"announce names night, length, offers and country": {
+			"announce", "en", notice(),
+			[]string{
+				"Wednesday 2 December 2026, 22:00", "Thursday 3 December 2026, 05:00", "15 minutes", "Before the move, nothing:", "webmail first", "never by e-mail",
+				"contract, the price and the service level", "France", "cannot be refused", "https://host.example/offers", "https://host.example/cancel", "minor functions", "never ask for your password",
+			},
+			nil,
+		},
+		"announce in French": {
+			"announce", "fr", notice(),
+			[]string{"mercredi 2 décembre 2026 à 22 h", "15 minutes", "d’abord le webmail", "jamais par e-mail", "France", "ne peut pas être refusé", "Avant le transfert, rien :"},
+			nil,
+		},
+		"announce in German": {
+			"announce", "de", notice(),
+			[]string{"Mittwoch, 2. Dezember 2026, 22:00 Uhr", "15 Minuten", "erst das Webmail", "Frankreich", "kann nicht abgelehnt werden", "niemals per E-Mail"},
+			nil,
+		},
 		"kept passwords are said to be kept":          {"announce", "en", kept, []string{"All passwords stay the same.", "Nothing: we copy"}, []string{"temporary", "webmail first"}},
 		"the list comes after, where so promised":     {"announce", "en", after, []string{"list of temporary passwords to you after the move"}, []string{"last notice before"}},
 		"no offer, way out or country is invented":    {"announce", "en", bare, []string{"cannot be refused."}, []string{"cancel", "offers", "country"}},

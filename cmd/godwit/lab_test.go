@@ -142,7 +142,7 @@ func (l *laboratory) start() {
 	if err := up.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	l.t.Cleanup(func() { stdin.Close(); up.Wait() })
+	l.t.Cleanup(func() { stdin.Close(); _ = up.Wait() })
 	if err := json.NewDecoder(stdout).Decode(&l.up); err != nil {
 		l.t.Fatalf("the lab does not start: %v", err)
 	}
@@ -398,8 +398,8 @@ func (l *laboratory) reports() {
 			t.Errorf("report: %v", r)
 		}
 		var messages, copied, already, skipped int
-		fmt.Sscan(r["messages"]+" "+r["copied"]+" "+r["already_there"]+" "+r["skipped"], &messages, &copied, &already, &skipped)
-		if messages == 0 || messages != copied+already+skipped {
+		_, err := fmt.Sscan(r["messages"]+" "+r["copied"]+" "+r["already_there"]+" "+r["skipped"], &messages, &copied, &already, &skipped)
+		if err != nil || messages == 0 || messages != copied+already+skipped {
 			t.Errorf("the sums of %s: %d messages, %d copied, %d already there, %d skipped", r["account"], messages, copied, already, skipped)
 		}
 	}

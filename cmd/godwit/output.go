@@ -26,7 +26,7 @@ func prepareOutput(ctx context.Context, plan *plans.Plan) (*os.Root, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("output.dir %s is not a folder (a link?): name the folder itself", dir)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder, for its owner alone
 		return nil, fmt.Errorf("output.dir: %w; it has to belong to who runs godwit", err)
 	}
 	if tracked := trackedBelow(ctx, dir); tracked != "" {

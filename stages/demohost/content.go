@@ -21,8 +21,10 @@ var frenchWords = words{
 	subjects: []string{"Commande de croissants pour samedi", "Facture n° 2026-118", "Pièce montée : devis", "Livraison de farine retardée", "Réunion d'équipe", "Re: Gâteau d'anniversaire", "Congés d'été"},
 	senders:  []string{"Moulin de la Vallée <contact@moulin.example>", "Mairie de Saint-Cyr <fetes@mairie.example>", "Léa Durand <lea.durand@mail.example>"},
 	greeting: "Bonjour",
-	lines: []string{"pourriez-vous nous livrer trente baguettes tradition et deux brioches ?", "Vous trouverez ci-joint le détail de la commande.",
-		"Le four du fond sera réparé jeudi matin.", "Merci de confirmer avant dix-sept heures."},
+	lines: []string{
+		"pourriez-vous nous livrer trente baguettes tradition et deux brioches ?", "Vous trouverez ci-joint le détail de la commande.",
+		"Le four du fond sera réparé jeudi matin.", "Merci de confirmer avant dix-sept heures.",
+	},
 	bye: "À bientôt",
 }
 
@@ -30,8 +32,10 @@ var englishWords = words{
 	subjects: []string{"Your order of rocket skates", "Invoice 4711", "Anvil delivery rescheduled", "Weekly stand-up notes", "Re: tunnel paint, black", "Safety review", "Catalogue 2027, draft 3"},
 	senders:  []string{"Warehouse <warehouse@supplier.example>", "Road Runner <beep@desert.example>", "Ada Byron <ada@analytical.example>"},
 	greeting: "Hello",
-	lines: []string{"the shipment left the warehouse this morning and should arrive on Tuesday.", "Please read the instructions before lighting the fuse.",
-		"We moved the review to Thursday, same room.", "Let us know whether the colour is right."},
+	lines: []string{
+		"the shipment left the warehouse this morning and should arrive on Tuesday.", "Please read the instructions before lighting the fuse.",
+		"We moved the review to Thursday, same room.", "Let us know whether the colour is right.",
+	},
 	bye: "Kind regards",
 }
 
@@ -39,8 +43,10 @@ var germanWords = words{
 	subjects: []string{"Bestellung: zehn Exemplare", "Rechnung Nr. 2026/77", "Lesung im Oktober", "Remittenden", "Re: Schaufenster für die Weihnachtszeit", "Großhändler: neue Öffnungszeiten", "Übergabe der Schlüssel"},
 	senders:  []string{"Verlag Sonnenhof <vertrieb@sonnenhof.example>", "Jörg Müller <joerg@leser.example>", "Stadtbücherei <info@buecherei.example>"},
 	greeting: "Guten Tag",
-	lines: []string{"die Bücher liegen ab Mittwoch zur Abholung bereit.", "Könnten Sie uns bitte die Größe des Raumes mitteilen?",
-		"Der Vortrag beginnt um halb acht, Einlass ist ab sieben.", "Im Anhang finden Sie die Liste der lieferbaren Titel."},
+	lines: []string{
+		"die Bücher liegen ab Mittwoch zur Abholung bereit.", "Könnten Sie uns bitte die Größe des Raumes mitteilen?",
+		"Der Vortrag beginnt um halb acht, Einlass ist ab sieben.", "Im Anhang finden Sie die Liste der lieferbaren Titel.",
+	},
 	bye: "Mit freundlichen Grüßen",
 }
 

@@ -119,7 +119,7 @@ func (h *Host) start(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(h.CAFile, authority, 0o644); err != nil {
+	if err := os.WriteFile(h.CAFile, authority, 0o600); err != nil {
 		return err
 	}
 	h.tls = config

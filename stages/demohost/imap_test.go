@@ -150,8 +150,11 @@ func TestATargetTakesFoldersAndMail(t *testing.T) {
 	folders, err := h.Folders(demohost.Target, ben)
 	must(t, err)
 	want := []demohost.Folder{
-		{Name: "Büro"}, {Name: `Büro/"Ämter" & 100 %`}, {Name: name},
-		{Name: "Gesendete", Subscribed: true, Use: []string{`\Sent`}}, {Name: "INBOX", Subscribed: true},
+		{Name: "Büro"},
+		{Name: `Büro/"Ämter" & 100 %`},
+		{Name: name},
+		{Name: "Gesendete", Subscribed: true, Use: []string{`\Sent`}},
+		{Name: "INBOX", Subscribed: true},
 	}
 	if diff := cmp.Diff(want, folders); diff != "" {
 		t.Error(diff)

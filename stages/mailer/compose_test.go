@@ -1,6 +1,7 @@
 package mailer_test
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -57,7 +58,7 @@ func parse(t interface{ Fatal(...any) }, raw string) received {
 	slices.Sort(r.headers)
 	for {
 		part, err := reader.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return r
 		}
 		if err != nil {

@@ -195,6 +195,6 @@ func (s *session) closeWith(ctx context.Context) (stop func() bool) {
 func (s *session) quit() {
 	s.client.CommandTimeout = goodbye
 	if s.client.Quit() != nil {
-		s.client.Close()
+		_ = s.client.Close() // it is of no use any more
 	}
 }

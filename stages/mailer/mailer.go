@@ -168,7 +168,7 @@ func (s *Sender) ready(ctx context.Context) (*session, error) {
 }
 
 func (s *Sender) drop() {
-	s.session.client.Close()
+	_ = s.session.client.Close() // it is of no use any more
 	s.session = nil
 }
 

@@ -55,8 +55,13 @@ func TestVerdictOfEveryAnswer(t *testing.T) {
 		command string
 		at      mailer.Step
 	}{
-		{"connect", mailer.Connect}, {"EHLO", mailer.Connect}, {"AUTH", mailer.Auth}, {"MAIL", mailer.Mail},
-		{"RCPT", mailer.Rcpt}, {"DATA", mailer.Data}, {"dot", mailer.Dot},
+		{"connect", mailer.Connect},
+		{"EHLO", mailer.Connect},
+		{"AUTH", mailer.Auth},
+		{"MAIL", mailer.Mail},
+		{"RCPT", mailer.Rcpt},
+		{"DATA", mailer.Data},
+		{"dot", mailer.Dot},
 	}
 	for _, step := range steps {
 		answers := map[string]mailer.Verdict{
@@ -291,8 +296,11 @@ func TestSigningIn(t *testing.T) {
 		"no AUTH at all":                   {nil, nil, secret, mailer.Later, "offers neither"},
 		"the secret cannot be had":         {nil, []string{"AUTH PLAIN"}, func(context.Context) (string, error) { return "", errors.New("env:X is not set") }, mailer.Later, "auth: secret: env:X is not set"},
 		"no secret":                        {nil, []string{"AUTH PLAIN"}, nil, mailer.Later, "a login without a secret"},
-		"a relay that repeats what it was told": {map[string]string{"AUTH": "535 5.7.8 bad AUTH PLAIN AG1pZ3JhdGlvbgBjb3JyZWN0LWhvcnNlLWJhdHRlcnk= " + password},
-			[]string{"AUTH PLAIN"}, secret, mailer.Refused, "auth: 535 5.7.8 bad AUTH PLAIN [secret] [secret]"},
+		"a relay that repeats what it was told": {
+			map[string]string{"AUTH": "535 5.7.8 bad AUTH PLAIN AG1pZ3JhdGlvbgBjb3JyZWN0LWhvcnNlLWJhdHRlcnk= " + password},
+			[]string{"AUTH PLAIN"},
+			secret, mailer.Refused, "auth: 535 5.7.8 bad AUTH PLAIN [secret] [secret]",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -123,10 +123,12 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 	s.mail = mail{from: from}
 	return nil
 }
+
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	s.mail.to = append(s.mail.to, to)
 	return nil
 }
+
 func (s *session) Data(r io.Reader) error {
 	raw, err := io.ReadAll(r)
 	if err != nil {

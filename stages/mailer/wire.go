@@ -48,7 +48,9 @@ func (w *wire) Write(b []byte) (int, error) {
 	if bytes.EqualFold(b, []byte("STARTTLS\r\n")) {
 		w.upgrading, w.answer = true, nil
 	}
-	w.Conn.SetWriteDeadline(time.Now().Add(w.timeout))
+	if err := w.Conn.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+		return 0, err
+	}
 	n, err := w.Conn.Write(b)
 	if err != nil && w.armed {
 		w.cut = true

@@ -88,8 +88,8 @@ func whole(t *testing.T, open func(bool) (ledger.Ledger, error)) {
 	if err := l.Write(t.Context(), ledger.Change{Key: anna, Entry: &ledger.Entry{At: noon, Effect: "x"}, State: &impossible}); err == nil {
 		t.Fatal("an impossible state was written")
 	}
-	for range l.Entries(t.Context(), anna) {
-		t.Error("the entry of a change that failed is there")
+	for e, err := range l.Entries(t.Context(), anna) {
+		t.Errorf("the entry of a change that failed is there: %v, %v", e, err)
 	}
 }
 
@@ -116,8 +116,10 @@ func marks(t *testing.T, open func(bool) (ledger.Ledger, error)) {
 	l := must(t, open)
 	defer l.Close()
 	for _, e := range []ledger.Entry{
-		{Effect: "freeze", Mark: ledger.Intent}, {Effect: "freeze", Mark: ledger.Done},
-		{Effect: "switch", Mark: ledger.Intent}, {Effect: "freeze", Mark: ledger.Note},
+		{Effect: "freeze", Mark: ledger.Intent},
+		{Effect: "freeze", Mark: ledger.Done},
+		{Effect: "switch", Mark: ledger.Intent},
+		{Effect: "freeze", Mark: ledger.Note},
 	} {
 		e.At = noon
 		write(t, l, ledger.Change{Key: anna, Entry: &e})

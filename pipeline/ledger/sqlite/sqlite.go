@@ -16,7 +16,6 @@ import (
 	"iter"
 	"net/url"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -290,14 +289,9 @@ func (s *Store) Entries(ctx context.Context, key ledger.Key) iter.Seq2[ledger.En
 }
 
 func (s *Store) page(ctx context.Context, key ledger.Key, after int64) ([]ledger.Entry, error) {
-	where, args := []string{"id > ?"}, []any{after}
-	for column, value := range map[string]string{"batch": key.Batch, "service": key.Service, "account": key.Account} {
-		if value != "" {
-			where, args = append(where, column+" = ?"), append(args, value)
-		}
-	}
-	rows, err := s.db.QueryContext(ctx, "select id, at, batch, service, account, stage, effect, mark, text from history where "+
-		strings.Join(where, " and ")+" order by id limit 1000", args...)
+	rows, err := s.db.QueryContext(ctx, `select id, at, batch, service, account, stage, effect, mark, text from history
+		where id > ?1 and (?2 = '' or batch = ?2) and (?3 = '' or service = ?3) and (?4 = '' or account = ?4)
+		order by id limit 1000`, after, key.Batch, key.Service, key.Account)
 	if err != nil {
 		return nil, err
 	}

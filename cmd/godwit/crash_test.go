@@ -1,0 +1,310 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"net/mail"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"godwit/pipeline/ledger/sqlite"
+	"godwit/stages/demohost"
+	"godwit/stages/platform"
+)
+
+// fewest is how many points a kill -9 has to hit: a change that makes the
+// points disappear would otherwise make this test empty in silence.
+const fewest = 100
+
+// nights are the runs of the programme that is killed.
+var nights = []string{"2026-11-25T03:00", "2026-12-01T03:00", "2026-12-02T22:30"}
+
+// crashWorld is a hoster in memory with a small programme, and the program as a
+// process that a test can kill at any of its points.
+type crashWorld struct {
+	t    *testing.T
+	host *demohost.Host
+	dir  string
+	bin  string
+}
+
+var crashUsers = []string{"anna@acme.example", "ben@acme.example", "zoe@zeta.example"}
+
+func newCrashWorld(t *testing.T, bin string) *crashWorld {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "godwit-crash-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := demohost.Start(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &crashWorld{t, host, dir, bin}
+	for i, address := range crashUsers {
+		host.AddAccount(demohost.Source, address, fmt.Sprintf("own-password-%d", i))
+		for n := range 6 {
+			w.put(address, []string{"INBOX", "INBOX", "Sent"}[n%3], n)
+		}
+	}
+	w.put(crashUsers[0], "INBOX", 0) // a genuine duplicate
+	secrets := host.Migrator()
+	w.write("imap", secrets.Secret)
+	w.write("smtp", secrets.SMTPSecret)
+	w.write("list.csv", `service,account,contact,passwords
+acme,anna@acme.example,it@contact.example,temporary
+acme,ben@acme.example,it@contact.example,temporary
+zeta,zoe@zeta.example,zoe@contact.example,keep
+`)
+	hook := fmt.Sprintf("[%q, demo-hook, %q]", bin, host.AdminSocket)
+	w.write("plan.yaml", fmt.Sprintf(`version: 1
+name: crash
+timezone: Europe/Paris
+source:
+  imap: {address: %[1]q, ca_file: %[2]q, auth: authzid, login: %[3]s, secret: "file:imap"}
+  freeze: {driver: exec, command: %[4]s, settle: 0s}
+targets:
+  new:
+    imap: {address: %[5]q, ca_file: %[2]q, auth: authzid, login: %[3]s, secret: "file:imap"}
+    admin: {driver: exec, command: %[4]s}
+notices:
+  from: "M <m@host.example>"
+  smtp: {address: %[6]q, ca_file: %[2]q, tls: implicit, login: %[7]s, secret: "file:smtp"}
+  send:
+    - {when: 7d before, to: [contact], template: announce}
+    - {when: 1d before, to: [contact, user], template: remind}
+    - {when: done, to: [contact], template: done}
+window: {from: "22:00", until: "05:00"}
+copy: {accounts: 1, connections: 1}
+batches:
+  - {name: one, date: 2026-12-02, accounts: list.csv}
+`, host.SourceAddress, host.CAFile, secrets.Login, hook, host.TargetAddress, host.SMTPAddress, secrets.SMTPLogin))
+	return w
+}
+
+func (w *crashWorld) close() {
+	if err := errors.Join(w.host.Close(), os.RemoveAll(w.dir)); err != nil {
+		w.t.Error(err)
+	}
+}
+
+func (w *crashWorld) write(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *crashWorld) put(address, folder string, n int) {
+	w.t.Helper()
+	body := fmt.Sprintf("From: a@b.example\r\nTo: %s\r\nSubject: mail %d\r\nMessage-ID: <%d.%s>\r\n\r\nbody %d\r\n", address, n, n, address, n)
+	m := demohost.Message{Folder: folder, Body: []byte(body), Date: time.Date(2026, 1, 1, 0, n, 0, 0, time.UTC), Flags: [][]string{nil, {`\Seen`}, {"Work"}}[n%3]}
+	if err := w.host.Put(demohost.Source, address, m); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// run is one run that is killed at a point; 0: not killed. It returns the
+// labels of the points it passed.
+func (w *crashWorld) run(at string, point int) []string {
+	w.t.Helper()
+	log := filepath.Join(w.dir, "points")
+	os.Remove(log)
+	cmd := exec.Command(w.bin, "run", "plan.yaml", "--now", at)
+	cmd.Dir = w.dir
+	cmd.Env = append(os.Environ(), fmt.Sprintf("GODWIT_CRASH_AT=%d", point), "GODWIT_CRASH_LOG="+log)
+	out, err := cmd.CombinedOutput()
+	killed := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+	if point == 0 && err != nil {
+		w.t.Errorf("run --now %s: %v\n%s", at, err, out)
+	}
+	if point > 0 && !killed {
+		w.t.Errorf("run --now %s was not killed at point %d: %v\n%s", at, point, err, out)
+	}
+	data, _ := os.ReadFile(log)
+	return strings.Split(strings.TrimSpace(string(data)), "\n")
+}
+
+// end is all that matters when the programme is over, without times and the
+// random passwords.
+func (w *crashWorld) end(label string) string {
+	t := w.t
+	t.Helper()
+	var b strings.Builder
+	for _, address := range crashUsers {
+		for _, side := range []demohost.Side{demohost.Source, demohost.Target} {
+			mails, err := w.host.Mailbox(side, address)
+			if err != nil {
+				t.Fatalf("%s: %v", label, err)
+			}
+			var lines []string
+			for _, m := range mails {
+				slices.Sort(m.Flags)
+				lines = append(lines, fmt.Sprintf("%s %q %v %s", m.Folder, m.Body, m.Flags, m.Date.UTC()))
+			}
+			slices.Sort(lines)
+			fmt.Fprintf(&b, "%s %s:\n%s\n", side, address, strings.Join(lines, "\n"))
+		}
+		if s := w.host.State(address); s != platform.Switched {
+			t.Errorf("%s: %s is %s", label, address, s)
+		}
+		fmt.Fprintf(&b, "%s must change: %v\n", address, w.host.MustChange(address))
+	}
+	if n := w.host.MutationCount(); n != 0 {
+		t.Errorf("%s: the source was changed %d times", label, n)
+	}
+	for _, name := range []string{"report.csv", "skipped.csv", "acme/report.csv", "acme/skipped.csv", "zeta/report.csv", "zeta/skipped.csv"} {
+		fmt.Fprintf(&b, "%s: %s\n", name, w.timeless(name))
+	}
+	rows := w.rows("acme/passwords.csv")
+	for _, row := range rows[1:] {
+		if w.host.Password(demohost.Target, row[2]) != row[3] {
+			t.Errorf("%s: the listed password of %s is not the one on the target", label, row[1])
+		}
+	}
+	fmt.Fprintf(&b, "%d passwords\n", len(rows)-1)
+	if _, err := os.Stat(filepath.Join(w.dir, "out/one/zeta/passwords.csv")); err == nil {
+		t.Errorf("%s: a list for a service that keeps its passwords", label)
+	}
+	l, err := sqlite.Read(t.Context(), filepath.Join(w.dir, "out/crash.ledger"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if frozen, err := l.Frozen(t.Context()); err != nil || len(frozen) > 0 {
+		t.Errorf("%s: frozen: %v, %v", label, frozen, err)
+	}
+	return b.String()
+}
+
+func (w *crashWorld) rows(name string) [][]string {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, "out/one", name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rows
+}
+
+// timeless is a report without its times, counts of tries and durations: only
+// whether they are there.
+func (w *crashWorld) timeless(name string) string {
+	rows := w.rows(name)
+	vague := map[string]bool{"plan_revision": true, "passes": true, "notified_at": true, "frozen_at": true, "released_at": true, "interruption_seconds": true, "verified": true}
+	for _, row := range rows[1:] {
+		for i, column := range rows[0] {
+			if vague[column] && row[i] != "" {
+				row[i] = "*"
+			}
+		}
+	}
+	return fmt.Sprint(rows)
+}
+
+// repeated names the mails that a reader got more than once. It may happen only
+// where the kill came between a notice's intent and its outcome, when nobody
+// can know whether it was taken, and then under the same Message-ID (P3).
+func (w *crashWorld) repeated(label string) {
+	w.t.Helper()
+	subjects, ids := map[string]int{}, map[string]bool{}
+	for _, m := range w.host.Mails() {
+		parsed, err := mail.ReadMessage(bytes.NewReader(m.Data))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		subjects[m.To+" "+parsed.Header.Get("Subject")]++
+		ids[m.To+" "+parsed.Header.Get("Message-Id")] = true
+	}
+	doubtful := unknowable.MatchString(label)
+	for what, n := range subjects {
+		if n > 1 && !doubtful {
+			w.t.Errorf("%s: sent %d times: %s", label, n, what)
+		}
+	}
+	if want := 2 + 2 + 3 + 2; len(ids) != want {
+		w.t.Errorf("%s: %d different notices, want %d", label, len(ids), want)
+	}
+}
+
+// unknowable is the point after the relay's yes and before it stands in the ledger.
+var unknowable = regexp.MustCompile(`: before  \S+ to \S+ done$`)
+
+// The program is killed at every point of every night, once per programme; a
+// run of the same night follows, and then the rest. The end is that of a
+// programme that nobody disturbed.
+func TestAKillAtEveryPoint(t *testing.T) {
+	bin, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	calm := newCrashWorld(t, bin.godwit)
+	defer calm.close()
+	points := make([][]string, len(nights))
+	total := 0
+	for i, at := range nights {
+		points[i] = calm.run(at, 0)
+		total += len(points[i])
+	}
+	want := calm.end("undisturbed")
+	calm.repeated("undisturbed: nothing")
+	t.Logf("%d points to kill at", total)
+	if total < fewest {
+		t.Fatalf("only %d points, want at least %d", total, fewest)
+	}
+
+	slots := make(chan struct{}, 3)
+	var wg sync.WaitGroup
+	for night := range nights {
+		for n, point := range points[night] {
+			label := fmt.Sprintf("killed at %s, point %d: %s", nights[night], n+1, point[strings.IndexByte(point, ' ')+1:])
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				w := newCrashWorld(t, bin.godwit)
+				defer w.close()
+				for i, at := range nights {
+					if i == night {
+						w.run(at, n+1)
+					}
+					w.run(at, 0)
+				}
+				if got := w.end(label); got != want {
+					t.Errorf("%s: the end is another:\n%s", label, difference(want, got))
+				}
+				w.repeated(label)
+			})
+		}
+	}
+	wg.Wait()
+}
+
+// difference is the lines that only one of two texts has.
+func difference(want, got string) string {
+	var b strings.Builder
+	have := strings.Split(got, "\n")
+	for _, line := range strings.Split(want, "\n") {
+		if i := slices.Index(have, line); i >= 0 {
+			have = slices.Delete(have, i, i+1)
+			continue
+		}
+		fmt.Fprintf(&b, "- %s\n", line)
+	}
+	for _, line := range have {
+		fmt.Fprintf(&b, "+ %s\n", line)
+	}
+	return b.String()
+}
