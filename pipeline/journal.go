@@ -32,33 +32,65 @@ func open(ctx context.Context, l ledger.Ledger, clock Clock, batch string) (*boo
 func (b *book) state(key ledger.Key) ledger.State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.row(key)
+}
+
+// row is a copy of the row. The caller holds the lock.
+func (b *book) row(key ledger.Key) ledger.State {
 	s := b.rows[key]
 	s.Key = key
 	return s
 }
 
+func (b *book) subject(s Subject) Subject {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return subject(s.Plan, s.Batch, s.Service, b.rows)
+}
+
 // write makes an entry, a change of the row, or both durable. It goes through
-// when the run is being stopped: what happened must be known.
+// when the run is being stopped: what happened must be known. The lock is held
+// over reading, changing and writing, so that no change is lost.
 func (b *book) write(ctx context.Context, key ledger.Key, entry *ledger.Entry, change func(*ledger.State)) error {
-	c := ledger.Change{Key: key, Entry: entry}
-	if change != nil {
-		s := b.state(key)
-		s.Notices = maps.Clone(s.Notices)
-		change(&s)
-		c.State = &s
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.writeLocked(ctx, []ledger.Key{key}, entry, change)
+}
+
+// writeAll changes several rows, all or none.
+func (b *book) writeAll(ctx context.Context, keys []ledger.Key, entry *ledger.Entry, change func(*ledger.State)) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.writeLocked(ctx, keys, entry, change)
+}
+
+func (b *book) writeLocked(ctx context.Context, keys []ledger.Key, entry *ledger.Entry, change func(*ledger.State)) error {
+	var changes []ledger.Change
+	for _, key := range keys {
+		c := ledger.Change{Key: key}
+		if entry != nil {
+			e := *entry
+			e.Key, e.At = key, b.clock.Now()
+			c.Entry = &e
+		}
+		if change != nil {
+			s := b.row(key)
+			s.Notices, s.Kept = maps.Clone(s.Notices), maps.Clone(s.Kept)
+			change(&s)
+			c.State = &s
+		}
+		changes = append(changes, c)
 	}
-	if entry != nil {
-		entry.At = b.clock.Now()
-	}
-	CrashPoint("before " + key.Account + " " + label(entry))
-	if err := b.ledger.Write(context.WithoutCancel(ctx), c); err != nil {
+	point := keys[0].Account + " " + label(entry)
+	CrashPoint("before " + point)
+	if err := b.ledger.Write(context.WithoutCancel(ctx), changes...); err != nil {
 		return err
 	}
-	CrashPoint("after " + key.Account + " " + label(entry))
-	if c.State != nil {
-		b.mu.Lock()
-		b.rows[key] = *c.State
-		b.mu.Unlock()
+	CrashPoint("after " + point)
+	for _, c := range changes {
+		if c.State != nil {
+			b.rows[c.Key] = *c.State
+		}
 	}
 	return nil
 }
@@ -85,6 +117,11 @@ func (b *book) journal(ctx context.Context, key ledger.Key, stage string) (*jour
 		return nil, err
 	}
 	return &journal{book: b, key: key, stage: stage, mu: &sync.Mutex{}, marks: marks}, nil
+}
+
+// blank is a journal that knows no marks.
+func (b *book) blank(key ledger.Key, stage string) *journal {
+	return &journal{book: b, key: key, stage: stage, mu: &sync.Mutex{}, marks: map[string]ledger.Mark{}}
 }
 
 func (j *journal) Begin(ctx context.Context, effect string, change func(*ledger.State)) error {
@@ -130,5 +167,5 @@ func (j *journal) Put(ctx context.Context, changes map[string][]byte) error {
 func (j *journal) Account(address string) Journal {
 	key := j.key
 	key.Account = address
-	return &journal{book: j.book, key: key, stage: j.stage, mu: &sync.Mutex{}, marks: map[string]ledger.Mark{}}
+	return j.book.blank(key, j.stage)
 }

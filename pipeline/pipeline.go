@@ -79,12 +79,13 @@ type Task struct {
 
 // Notice is a notice that is due.
 type Notice struct {
-	ID      string         // in the ledger: the same notice has the same ID for ever
-	Plan    plans.Notice   // the plan's line, or the default for events
-	Promise ledger.Promise // what it promises
-	Changes []Change       // changed: what differs from the promise before
-	Reason  string         // deferred, cancelled: code of a plain sentence
-	Only    []string       // accounts it is about; nil: the whole service
+	ID       string       // in the ledger: the same notice has the same ID for ever
+	Plan     plans.Notice // the plan's line, or the default for events
+	Sequence int          // of its invite
+	Changes  []Change     // changed: what differs from what was announced
+	Reason   string       // deferred, cancelled: code of a plain sentence
+	Only     []string     // accounts it is about; nil: all that move
+	To       []Recipient  // whose copy has no lasting answer yet
 }
 
 // Change is one thing that differs from what was announced.

@@ -10,8 +10,14 @@ import (
 	"godwit/plans"
 )
 
-// Announced means locked: what a notice promised is kept with it, and a plan
-// that says otherwise later either leaves time to say so, or holds the service.
+// Announced means locked: what a notice promised is kept with each account, and
+// a plan that says otherwise later either leaves time to say so, or holds.
+
+// Block is why nothing more may happen to a service, or to one account of it.
+type Block struct {
+	Reason string // code of a plain sentence
+	Text   string // for the operator
+}
 
 // before returns the batch's notices that go out before the move, the earliest
 // first.
@@ -26,30 +32,35 @@ func before(batch *plans.Batch) []plans.Notice {
 	return list
 }
 
-// promised is what a notice sent now would promise the service.
-func promised(s Subject, now time.Time) ledger.Promise {
-	p := ledger.Promise{
-		Date: s.Batch.Date.Format(dateLayout), From: s.Batch.Window.From, Until: s.Batch.Window.Until,
-		At: now, Kept: map[int]bool{},
+// Promised is what a notice that is sent now promises the account.
+func Promised(batch *plans.Batch, a plans.Account, date string) *ledger.Promise {
+	return &ledger.Promise{
+		Date: date, From: batch.Window.From, Until: batch.Window.Until,
+		Temporary: a.Passwords == "temporary", Target: a.Target,
 	}
-	var targets []string
-	for _, a := range s.Service.Accounts {
-		if a.Action == "skip" {
-			continue
-		}
-		p.Accounts = append(p.Accounts, a.Address)
-		p.Temporary = p.Temporary || a.Passwords == "temporary"
-		if !slices.Contains(targets, a.Target) {
-			targets = append(targets, a.Target)
-		}
-	}
-	slices.Sort(targets)
-	p.Target = strings.Join(targets, ", ")
-	return p
 }
 
-// changes names what now differs from what was promised.
-func changes(was, is ledger.Promise) []Change {
+// announced says that the service was told of its move.
+func (s Subject) announced() bool {
+	for _, kept := range s.State.Kept {
+		if kept {
+			return true
+		}
+	}
+	return false
+}
+
+// breach names what the plan now says of an account and what was announced.
+func (s Subject) breach(a plans.Account) []Change {
+	if !s.announced() {
+		return nil
+	}
+	state := s.Accounts[a.Address]
+	is := Promised(s.Batch, a, nightFor(s.Batch, state).Date)
+	if state.Promise == nil {
+		return []Change{{What: "date", Was: "-", Is: is.Date}}
+	}
+	was := state.Promise
 	var list []Change
 	add := func(what, was, is string) {
 		if was != is {
@@ -76,10 +87,12 @@ func clock(d time.Duration) string {
 
 // lead is the time that a promise made now needs before its night: the longest
 // minimum of the notices that were already given.
-func lead(s Subject, kept map[int]bool) time.Duration {
+func lead(s Subject) time.Duration {
 	var longest time.Duration
-	for n := range kept {
-		longest = max(longest, s.Plan.Promises.MinimumNotice[n])
+	for n, kept := range s.State.Kept {
+		if kept {
+			longest = max(longest, s.Plan.Promises.MinimumNotice[n])
+		}
 	}
 	return longest
 }
@@ -95,74 +108,103 @@ func shortest(s Subject) time.Duration {
 	return d
 }
 
-// Block is why nothing more may happen to a service, or to one account of it.
-type Block struct {
-	Reason string // code of a plain sentence
-	Text   string // for the operator
-}
-
-// Blocked says why the service may not go on; nil if it may. It is decided by
-// plan, ledger and clock alone, so a better plan lifts it.
-func Blocked(s Subject, now time.Time) *Block {
-	if s.begun() {
-		return nil
-	}
-	if b := broken(s, now); b != nil {
-		return b
-	}
-	if s.State.Promise != nil && len(changes(*s.State.Promise, promised(s, now))) > 0 {
-		if b := refused(s, "changed", changedID(*s.State.Promise)); b != nil {
-			return b
-		}
-	}
-	for _, n := range before(s.Batch) {
-		if s.kept(n.Days) {
+// breached returns the accounts whose promise the plan now breaks, those that
+// can still be told in time apart from those that cannot.
+func (s Subject) breached(now time.Time) (inTime, late []plans.Account) {
+	for _, a := range s.moving() {
+		state := s.Accounts[a.Address]
+		if state.InCutover() || len(s.breach(a)) == 0 {
 			continue
 		}
-		if b := refused(s, n.When, noticeID(s.Batch, n)); b != nil {
-			return b
+		if s.Batch.ShortNotice || nightFor(s.Batch, state).Start.Sub(now) >= lead(s) {
+			inTime = append(inTime, a)
+		} else {
+			late = append(late, a)
 		}
-		if b := tooLate(s, n, now); b != nil {
+	}
+	return inTime, late
+}
+
+// Blocked says why the whole service may not go on; nil if it may. It is
+// decided by plan, ledger and clock alone, so a better plan lifts it.
+func Blocked(s Subject, now time.Time) *Block {
+	moving := s.moving()
+	if len(moving) == 0 || s.Batch.Hold {
+		return nil
+	}
+	if d := s.State.Notices[s.nextID("changed")]; d.Lost() {
+		return s.lost("changed", d)
+	}
+	if _, late := s.breached(now); len(late) == len(moving) {
+		return s.tooLateFor(late[0], now)
+	}
+	for _, n := range before(s.Batch) {
+		if s.State.Kept[n.Days] || s.deferredSome() {
+			continue
+		}
+		if d := s.State.Notices[noticeID(s.Batch, n)]; d.Lost() {
+			return s.lost(n.When, d)
+		}
+		if b := s.missed(n, now); b != nil {
 			return b
 		}
 	}
 	return nil
 }
 
-// broken says that the plan now breaks a promise, with too little time to tell.
-func broken(s Subject, now time.Time) *Block {
-	if s.State.Promise == nil || s.Batch.ShortNotice {
+// deferredSome says that the service's own night has passed: its notices are
+// not missing any more, the deferrals' are what counts.
+func (s Subject) deferredSome() bool {
+	return slices.ContainsFunc(s.Service.Accounts, func(a plans.Account) bool { return s.Accounts[a.Address].Night != "" })
+}
+
+// BlockedAccount says why one account may not go on, beside what blocks its
+// service; nil if it may.
+func BlockedAccount(s Subject, a plans.Account, now time.Time) *Block {
+	state := s.Accounts[a.Address]
+	if state.InCutover() || !s.announced() {
 		return nil
 	}
-	list := changes(*s.State.Promise, promised(s, now))
-	need := lead(s, s.State.Promise.Kept)
-	if len(list) == 0 || NightOf(s.Batch, s.Batch.Date).Start.Sub(now) >= need {
-		return nil
+	if _, late := s.breached(now); slices.ContainsFunc(late, func(l plans.Account) bool { return l.Address == a.Address }) {
+		return s.tooLateFor(a, now)
 	}
+	for _, n := range before(s.Batch) {
+		if !s.State.Kept[n.Days] || !slices.Contains(n.To, "user") || s.toldUser(n, a) {
+			continue
+		}
+		d := s.copies(n, a)[noticeID(s.Batch, n)]
+		if d.Lost() {
+			return &Block{"notice-failed", fmt.Sprintf("the notice %q to %s is %s: %s; to send it again: godwit retry PLAN --account %s", n.When, d.To, d.Verdict, d.Text, a.Address)}
+		}
+		if state.Night == "" {
+			if b := s.missed(n, now); b != nil {
+				return b
+			}
+		}
+	}
+	return nil
+}
+
+func (s Subject) lost(when string, d *ledger.Delivery) *Block {
+	return &Block{"notice-failed", fmt.Sprintf("the notice %q to %s is %s: %s; to send it again and go on: godwit retry PLAN --service %s", when, d.To, d.Verdict, d.Text, s.Service.Name)}
+}
+
+// tooLateFor says what was announced for an account, and what the plan may say.
+func (s Subject) tooLateFor(a plans.Account, now time.Time) *Block {
 	var was, is []string
-	for _, c := range list {
+	for _, c := range s.breach(a) {
 		was, is = append(was, c.What+" "+c.Was), append(is, c.Is)
 	}
-	return &Block{"notice-late", fmt.Sprintf("announced for %s, the plan now says %s; announced today it could move on %s at the earliest: use that or later, or set batches[].short_notice: true",
-		strings.TrimPrefix(strings.Join(was, " and "), "date "), strings.Join(is, " and "), nightAfter(s.Batch, now.Add(need)).Date)}
+	text := fmt.Sprintf("announced for %s, the plan now says %s", strings.TrimPrefix(strings.Join(was, " and "), "date "), strings.Join(is, " and "))
+	if s.Accounts[a.Address].Promise == nil {
+		text = a.Address + " was not announced"
+	}
+	return &Block{"notice-late", fmt.Sprintf("%s; announced today it could move on %s at the earliest: use that or later, or set batches[].short_notice: true",
+		text, nightAfter(s.Batch, now.Add(lead(s))).Date)}
 }
 
-// refused says that a notice did not reach the contact.
-func refused(s Subject, when, id string) *Block {
-	notice := s.State.Notices[id]
-	if notice == nil {
-		return nil
-	}
-	for to, d := range notice.Recipients {
-		if d.Account == "" && (d.Verdict == "refused" || d.Verdict == "unknown") {
-			return &Block{"notice-failed", fmt.Sprintf("the notice %q to %s is %s: %s; to send it again and go on: godwit retry PLAN --service %s", when, to, d.Verdict, d.Text, s.Service.Name)}
-		}
-	}
-	return nil
-}
-
-// tooLate says that a notice can no longer go out in time.
-func tooLate(s Subject, n plans.Notice, now time.Time) *Block {
+// missed says that a notice can no longer go out in time.
+func (s Subject) missed(n plans.Notice, now time.Time) *Block {
 	need := s.Plan.Promises.MinimumNotice[n.Days]
 	if s.Batch.ShortNotice || NightOf(s.Batch, s.Batch.Date).Start.Sub(now) >= need {
 		return nil
@@ -171,9 +213,54 @@ func tooLate(s Subject, n plans.Notice, now time.Time) *Block {
 		n.When, s.Batch.Date.Format(dateLayout), nightAfter(s.Batch, now.Add(need)).Date)}
 }
 
+// copies are the notices that an account's user got: their own, or the contact's
+// where that is the same person.
+func (s Subject) copies(n plans.Notice, a plans.Account) map[string]*ledger.Delivery {
+	if slices.Contains(n.To, "contact") && samePerson(s.Service, a) {
+		return s.State.Notices
+	}
+	return s.Accounts[a.Address].Notices
+}
+
+// toldUser says that the account's user was told in time for its night, by the
+// notice or by one that took its place.
+func (s Subject) toldUser(n plans.Notice, a plans.Account) bool {
+	state := s.Accounts[a.Address]
+	need := s.Plan.Promises.MinimumNotice[n.Days]
+	night := nightFor(s.Batch, state)
+	if state.Night != "" {
+		need = min(need, shortest(s))
+	}
+	for id, d := range s.copies(n, a) {
+		ours := id == noticeID(s.Batch, n) || strings.HasPrefix(id, "changed@") || strings.HasPrefix(id, "deferred@")
+		inTime := s.Batch.ShortNotice || night.Start.Sub(d.At) >= need || slices.Contains(state.Waved, "notice-failed")
+		if ours && d.Verdict == "accepted" && inTime {
+			return true
+		}
+	}
+	return false
+}
+
+// mayMove says that the account was told all it was promised to be told, and
+// that the plan still says so.
+func (s Subject) mayMove(a plans.Account) bool {
+	if s.State.ValidatedAt.IsZero() || len(s.breach(a)) > 0 {
+		return false
+	}
+	for _, n := range before(s.Batch) {
+		deferred := s.Accounts[a.Address].Night != ""
+		if !s.State.Kept[n.Days] && !deferred || slices.Contains(n.To, "user") && !s.toldUser(n, a) {
+			return false
+		}
+	}
+	return true
+}
+
 func noticeID(batch *plans.Batch, n plans.Notice) string {
 	return fmt.Sprintf("%dd@%s", n.Days, batch.Date.Format(dateLayout))
 }
 
-// changedID names the notice that would replace the promise.
-func changedID(p ledger.Promise) string { return fmt.Sprintf("changed@%d", p.Sequence+1) }
+// nextID names the service's next notice of an event.
+func (s Subject) nextID(event string) string {
+	return fmt.Sprintf("%s@%d", event, s.State.Sequence+1)
+}

@@ -20,7 +20,7 @@ func Retry(ctx context.Context, l ledger.Ledger, clock Clock, batches []string, 
 			return changed, err
 		}
 		for _, key := range sorted(b.rows) {
-			if !match(key) || !stuck(b.rows[key]) {
+			if !match(key) || !stuck(b.state(key)) {
 				continue
 			}
 			entry := &ledger.Entry{Key: key, Stage: "retry", Effect: "retry", Mark: ledger.Note, Text: "a person said: go on"}
@@ -49,17 +49,13 @@ func stuck(s ledger.State) bool {
 	if s.Trouble != ledger.None || s.Deferrals > 0 || !s.Next.IsZero() {
 		return true
 	}
-	for _, n := range s.Notices {
-		for _, d := range n.Recipients {
-			if lost(d) {
-				return true
-			}
+	for _, d := range s.Notices {
+		if d.Lost() {
+			return true
 		}
 	}
 	return false
 }
-
-func lost(d *ledger.Delivery) bool { return d.Verdict == "refused" || d.Verdict == "unknown" }
 
 func free(s *ledger.State) {
 	if s.Trouble == ledger.Held && s.Reason != "" && !slices.Contains(s.Waved, s.Reason) {
@@ -67,9 +63,5 @@ func free(s *ledger.State) {
 	}
 	s.Trouble, s.Origin, s.Reason, s.Detail = ledger.None, "", "", ""
 	s.Tries, s.Deferrals, s.Next = 0, 0, time.Time{}
-	for id, n := range s.Notices {
-		kept := &ledger.Notice{ID: id, Recipients: maps.Clone(n.Recipients)}
-		maps.DeleteFunc(kept.Recipients, func(_ string, d *ledger.Delivery) bool { return lost(d) })
-		s.Notices[id] = kept
-	}
+	maps.DeleteFunc(s.Notices, func(_ string, d *ledger.Delivery) bool { return d.Lost() })
 }

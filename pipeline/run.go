@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-multierror"
-	"golang.org/x/sync/errgroup"
 
 	"godwit/pipeline/ledger"
 	"godwit/plans"
@@ -20,9 +18,9 @@ import (
 const (
 	// grace is how long cutovers may go on after the first Ctrl-C.
 	grace = 30 * time.Second
-	// rounds bounds how often one service is asked in one run, against a stage
-	// that says Done and is due again at once.
-	rounds = 200
+	// rescan is how often a run looks for services that have fallen due while
+	// others are worked on.
+	rescan = 30 * time.Second
 )
 
 // Runner runs what is due.
@@ -39,7 +37,9 @@ type Runner struct {
 	// before it leaves the rest to the next run.
 	Patience time.Duration
 
-	slots chan struct{} // accounts at once
+	slots *slots
+	work  context.Context // of cutovers: outlives the first Ctrl-C by the grace time
+	books map[string]*book
 }
 
 // Tally is how a run ended.
@@ -49,38 +49,197 @@ type Tally struct {
 	Frozen  []ledger.State    // may still be frozen: the loudest lines
 }
 
+// job is a service that a run may work on.
+type job struct {
+	book    *book
+	subject Subject
+	running bool
+	err     error // of the ledger; the service is left alone
+}
+
 // Run does whatever is due and whatever falls due while it works. It begins by
 // releasing what an earlier run left frozen. The error is about Godwit itself;
 // what accounts ran into stands in the Tally.
 func (r *Runner) Run(ctx context.Context) (Tally, error) {
-	r.slots = make(chan struct{}, max(1, r.Plan.Copy.Accounts))
-	released, err := Release(ctx, r.Ledger, r.Stages, r.Clock, r.Log, nil)
+	r.slots = newSlots(r.accountsAtOnce())
+	stop := r.grace(ctx)
+	defer stop()
+	_, err := Release(ctx, r.Ledger, r.Stages, r.Clock, r.Log, nil)
 	if err != nil {
-		return Tally{Frozen: released}, err
+		return r.end(nil, Tally{}, err)
+	}
+	if err := r.settleMoves(ctx); err != nil {
+		return r.end(nil, Tally{}, err)
+	}
+	jobs, err := r.jobs(ctx)
+	if err != nil {
+		return r.end(nil, Tally{}, err)
 	}
 	var tally Tally
-	for {
-		var wait time.Time
-		worked := 0
-		for _, batch := range r.Plan.Batches {
-			if r.Batch != "" && batch.Name != r.Batch {
-				continue
-			}
-			n, next, err := r.batch(ctx, batch)
-			worked += n
-			if err != nil {
-				return tally, err
-			}
-			if wait.IsZero() || !next.IsZero() && next.Before(wait) {
-				wait = next
-			}
-		}
-		tally.Tasks += worked
-		if ctx.Err() != nil || worked == 0 && !r.sleep(ctx, wait) {
-			break
+	tally.Tasks = r.schedule(ctx, jobs)
+	for _, j := range jobs {
+		err = errors.Join(err, j.err)
+	}
+	for _, batch := range r.Plan.Batches {
+		if b := r.books[batch.Name]; b != nil && len(b.rows) > 0 {
+			err = errors.Join(err, r.report(context.WithoutCancel(ctx), b, batch))
 		}
 	}
-	return r.end(context.WithoutCancel(ctx), tally)
+	return r.end(jobs, tally, err)
+}
+
+// accountsAtOnce is the plan's number, and no more than there are connections
+// for: a frozen account must not wait for one.
+func (r *Runner) accountsAtOnce() int {
+	n := r.Plan.Copy.Accounts
+	if most := r.Plan.Source.IMAP.MaxConnections; most > 0 {
+		n = min(n, most)
+	}
+	for _, t := range r.Plan.Targets {
+		if most := t.IMAP.MaxConnections; most > 0 {
+			n = min(n, most)
+		}
+	}
+	return n
+}
+
+// grace makes the context of cutovers.
+func (r *Runner) grace(ctx context.Context) func() {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r.work = work
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(grace):
+		case <-r.Hurry:
+		case <-work.Done():
+		}
+		cancel()
+	})
+	return func() { stop(); cancel() }
+}
+
+// settleMoves carries over what the ledger has of services that the plan now
+// has in another batch. One whose passwords are sealed for the old batch stays
+// there.
+func (r *Runner) settleMoves(ctx context.Context) error {
+	homes, err := r.Ledger.Homes(ctx)
+	if err != nil || len(homes) == 0 {
+		return err
+	}
+	for _, batch := range r.Plan.Batches {
+		for service := range batch.Services() {
+			for _, home := range homes[service.Name] {
+				if home == batch.Name {
+					continue
+				}
+				if err := r.settleMove(ctx, service.Name, home, batch.Name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Runner) settleMove(ctx context.Context, service, from, to string) error {
+	states, err := r.Ledger.States(ctx, from)
+	if err != nil {
+		return err
+	}
+	for _, s := range states {
+		if s.Key.Service == service && !s.PasswordAt.IsZero() {
+			return fmt.Errorf("service %s is under way in batch %s, with passwords sealed for it; the plan now has it in batch %s: put it back", service, from, to)
+		}
+	}
+	r.Log.Warn("carried over to another batch", "service", service, "from", from, "to", to)
+	return r.Ledger.Move(ctx, service, from, to)
+}
+
+// jobs are the services of all batches, those whose night is near first, small
+// before large.
+func (r *Runner) jobs(ctx context.Context) ([]*job, error) {
+	r.books = map[string]*book{}
+	var list []*job
+	for _, batch := range r.Plan.Batches {
+		if r.Batch != "" && batch.Name != r.Batch {
+			continue
+		}
+		b, err := open(ctx, r.Ledger, r.Clock, batch.Name)
+		if err != nil {
+			return nil, err
+		}
+		r.books[batch.Name] = b
+		for service := range batch.Services() {
+			list = append(list, &job{book: b, subject: subject(r.Plan, batch, service, b.rows)})
+		}
+	}
+	slices.SortStableFunc(list, func(x, y *job) int {
+		if c := x.subject.Batch.Date.Compare(y.subject.Batch.Date); c != 0 {
+			return c
+		}
+		return cmp.Compare(size(x.subject), size(y.subject))
+	})
+	return list, nil
+}
+
+func size(s Subject) (bytes int64) {
+	for _, state := range s.Accounts {
+		bytes += state.Bytes
+	}
+	return bytes
+}
+
+// schedule works on every service that has something due, side by side, until
+// nothing is left. While some are worked on, others fall due and are begun.
+func (r *Runner) schedule(ctx context.Context, jobs []*job) (tasks int) {
+	type end struct {
+		job   *job
+		tasks int
+		err   error
+	}
+	ended := make(chan end)
+	running := 0
+	begin := func() {
+		now := r.Clock.Now()
+		for _, j := range jobs {
+			if j.running || j.err != nil || ctx.Err() != nil || !r.wanted(j, now) {
+				continue
+			}
+			j.running = true
+			running++
+			go func() {
+				n, err := r.service(ctx, j.book, j.subject)
+				ended <- end{j, n, err}
+			}()
+		}
+	}
+	tick := time.NewTicker(rescan)
+	defer tick.Stop()
+	for {
+		begin()
+		if running == 0 {
+			if ctx.Err() != nil || !r.sleep(ctx, r.soonest(jobs)) {
+				return tasks
+			}
+			continue
+		}
+		for again := false; !again && running > 0; {
+			select {
+			case e := <-ended:
+				e.job.running, e.job.err = false, e.err
+				tasks += e.tasks
+				running--
+			case <-tick.C:
+				again = true
+			}
+		}
+	}
+}
+
+// wanted says that a service has something to be done, undone or written down.
+func (r *Runner) wanted(j *job, now time.Time) bool {
+	s := j.book.subject(j.subject)
+	return len(Due(s, now)) > 0 || len(s.toUndo(now)) > 0 || len(s.verdicts(now)) > 0
 }
 
 // sleep waits for what falls due soon; false means there is nothing to wait for.
@@ -97,182 +256,59 @@ func (r *Runner) sleep(ctx context.Context, until time.Time) bool {
 	}
 }
 
-// batch works on the batch's services side by side, small ones first, and then
-// has the reports written. It returns how many tasks it ran, and when the next
-// one falls due if that is soon.
-func (r *Runner) batch(ctx context.Context, batch *plans.Batch) (int, time.Time, error) {
-	b, err := open(ctx, r.Ledger, r.Clock, batch.Name)
-	if err != nil {
-		return 0, time.Time{}, err
-	}
-	subjects := r.subjects(b, batch)
-	slices.SortStableFunc(subjects, func(x, y Subject) int { return cmp.Compare(size(x), size(y)) })
-	var mu sync.Mutex
-	worked, next := 0, time.Time{}
-	group, inner := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, r.Plan.Copy.Accounts))
-	for _, s := range subjects {
-		group.Go(func() error {
-			n, soon, err := r.service(inner, b, s)
-			mu.Lock()
-			defer mu.Unlock()
-			worked += n
-			if next.IsZero() || !soon.IsZero() && soon.Before(next) {
-				next = soon
-			}
-			return err
-		})
-	}
-	err = group.Wait()
-	if len(b.rows) > 0 {
-		err = errors.Join(err, r.report(context.WithoutCancel(ctx), b, batch))
-	}
-	return worked, next, err
-}
-
-func (r *Runner) subjects(b *book, batch *plans.Batch) []Subject {
-	var list []Subject
-	for service := range batch.Services() {
-		list = append(list, subject(r.Plan, batch, service, b.rows))
-	}
-	return list
-}
-
-func subject(plan *plans.Plan, batch *plans.Batch, service plans.Service, rows map[ledger.Key]ledger.State) Subject {
-	key := ledger.Key{Batch: batch.Name, Service: service.Name}
-	s := Subject{Plan: plan, Batch: batch, Service: service, State: rows[key], Accounts: map[string]ledger.State{}}
-	for _, a := range service.Accounts {
-		key.Account = a.Address
-		s.Accounts[a.Address] = rows[key]
-	}
-	return s
-}
-
-func size(s Subject) (bytes int64) {
-	for _, state := range s.Accounts {
-		bytes += state.Bytes
-	}
-	return bytes
-}
-
-// service carries a service on until nothing is due.
-func (r *Runner) service(ctx context.Context, b *book, s Subject) (worked int, soon time.Time, err error) {
-	for range rounds {
-		b.mu.Lock()
-		s = subject(r.Plan, s.Batch, s.Service, b.rows)
-		b.mu.Unlock()
-		now := r.Clock.Now()
-		if err := r.block(ctx, b, s, now); err != nil {
-			return worked, soon, err
-		}
-		tasks := Due(s, now)
-		if ctx.Err() != nil { // only what somebody waits for
-			tasks = slices.DeleteFunc(tasks, func(t Task) bool { return !t.cutover() || t.Stage == Freeze })
-		}
-		if len(tasks) == 0 {
-			return worked, soonest(s, now, r.Patience), nil
-		}
-		if err := r.tasks(ctx, b, s, tasks); err != nil {
-			return worked, soon, err
-		}
-		worked += len(tasks)
-	}
-	return worked, soon, fmt.Errorf("%s: the same work is due again and again: %s", s.Service.Name, "please report this")
-}
-
-// block writes down that a service is held by its plan, or no longer is.
-func (r *Runner) block(ctx context.Context, b *book, s Subject, now time.Time) error {
-	const origin = "plan"
-	why := Blocked(s, now)
-	if s.Batch.Hold || len(s.moving()) == 0 || !s.startedBy(now) {
-		why = nil
-	}
-	key := ledger.Key{Batch: s.Batch.Name, Service: s.Service.Name}
-	state := b.state(key)
-	byPlan := state.Trouble == ledger.Held && state.Origin == origin
-	switch {
-	case why == nil && byPlan:
-		return b.write(ctx, key, &ledger.Entry{Key: key, Stage: origin, Effect: "hold", Mark: ledger.Note, Text: "lifted"}, func(s *ledger.State) {
-			s.Trouble, s.Origin, s.Reason, s.Detail = ledger.None, "", "", ""
-		})
-	case why != nil && (!byPlan || state.Detail != why.Text):
-		r.Log.Warn("held", "service", s.Service.Name, "why", why.Text)
-		return b.write(ctx, key, &ledger.Entry{Key: key, Stage: origin, Effect: "hold", Mark: ledger.Note, Text: why.Text}, func(s *ledger.State) {
-			s.Trouble, s.Origin, s.Reason, s.Detail = ledger.Held, origin, why.Reason, why.Text
-		})
-	}
-	return nil
-}
-
-// startedBy says that the service's time has begun: something was or should
-// have been done for it.
-func (s Subject) startedBy(now time.Time) bool {
-	if s.State.Promise != nil {
-		return true
-	}
-	for _, n := range before(s.Batch) {
-		if !now.Before(noticeDue(s.Batch.Date, n.Days)) {
-			return true
-		}
-	}
-	return false
-}
-
-// soonest is when the service's next retry falls due, if a run should wait.
-func soonest(s Subject, now time.Time, patience time.Duration) time.Time {
+// soonest is when the next retry falls due that a run should wait for.
+func (r *Runner) soonest(jobs []*job) time.Time {
 	var soon time.Time
-	consider := func(state ledger.State, wanted bool) {
-		if wanted && !waitsForPerson(state) && state.Next.After(now) && state.Next.Before(now.Add(patience)) && (soon.IsZero() || state.Next.Before(soon)) {
+	now := r.Clock.Now()
+	consider := func(state ledger.State) {
+		near := state.Next.After(now) && state.Next.Before(now.Add(r.Patience))
+		if near && (soon.IsZero() || state.Next.Before(soon)) {
 			soon = state.Next
 		}
 	}
-	consider(s.State, true)
-	for _, a := range s.moving() {
-		state := s.Accounts[a.Address]
-		night := nightFor(s.Batch, state)
-		consider(state, state.Phase == ledger.Switching || night.Contains(state.Next) && Fits(s.Plan, s.Batch, state, night, state.Next))
+	for _, j := range jobs {
+		if j.err != nil {
+			continue
+		}
+		s := j.book.subject(j.subject)
+		if !waitsForPerson(s.State) {
+			consider(s.State)
+		}
+		for _, a := range s.moving() {
+			state := s.Accounts[a.Address]
+			night := nightFor(s.Batch, state)
+			fits := !waitsForPerson(state) && night.Contains(state.Next) && Fits(s.Plan, s.Batch, state, night, state.Next)
+			if state.InCutover() || fits {
+				consider(state)
+			}
+		}
 	}
 	return soon
 }
 
-// tasks runs tasks of one kind side by side. One task's trouble never stops
-// another's.
-func (r *Runner) tasks(ctx context.Context, b *book, s Subject, tasks []Task) error {
-	var group multierror.Group
-	for _, t := range tasks {
-		group.Go(func() error {
-			if t.Account.Address != "" {
-				r.slots <- struct{}{}
-				defer func() { <-r.slots }()
-			}
-			return r.task(ctx, b, s, t)
-		})
-	}
-	return group.Wait().ErrorOrNil()
-}
-
-// end names what waits for somebody, and counts what may still be frozen.
-func (r *Runner) end(ctx context.Context, tally Tally) (Tally, error) {
-	var err error
-	if tally.Frozen, err = r.Ledger.Frozen(ctx); err != nil {
-		return tally, err
-	}
-	for _, batch := range r.Plan.Batches {
-		if r.Batch != "" && batch.Name != r.Batch {
-			continue
+// end names what waits for somebody, and who may still be frozen.
+func (r *Runner) end(jobs []*job, tally Tally, err error) (Tally, error) {
+	for _, j := range jobs {
+		s := j.book.subject(j.subject)
+		if s.State.Trouble != ledger.None && len(s.moving()) > 0 {
+			tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: %s: %s", s.Service.Name, s.State.Trouble, s.State.Detail))
 		}
-		states, err := r.Ledger.States(ctx, batch.Name)
-		if err != nil {
-			return tally, err
-		}
-		for _, s := range states {
-			if s.Phase == ledger.Switching {
-				tally.Frozen = append(tally.Frozen, s)
-			}
-			if s.Trouble != ledger.None {
-				tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: %s: %s", orDefault(s.Key.Account, s.Key.Service), s.Trouble, s.Detail))
+		for _, a := range s.moving() {
+			if state := s.Accounts[a.Address]; state.Trouble != ledger.None {
+				tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: %s: %s", a.Address, state.Trouble, state.Detail))
 			}
 		}
 	}
-	return tally, nil
+	underway, unread := r.Ledger.Underway(context.Background())
+	tally.Frozen = underway
+	if unread != nil { // what is in memory is what was written last
+		for _, j := range jobs {
+			for _, state := range j.book.subject(j.subject).Accounts {
+				if state.InCutover() {
+					tally.Frozen = append(tally.Frozen, state)
+				}
+			}
+		}
+	}
+	return tally, errors.Join(err, unread)
 }

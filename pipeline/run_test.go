@@ -73,7 +73,7 @@ func TestAFailureBeforeTheSwitchIsUndone(t *testing.T) {
 			if len(tally.Frozen) != 0 || tally.Trouble == nil || !strings.Contains(tally.Trouble.Error(), annaA) {
 				t.Errorf("tally: %+v", tally)
 			}
-			if s := w.states()["acme/"+annaA]; s.Out() || s.Phase != ledger.Copied {
+			if s := w.states()["acme/"+annaA]; s.InCutover() || s.Phase != ledger.Copied {
 				t.Errorf("state: %+v", s)
 			}
 		})
@@ -141,11 +141,15 @@ func TestAMissedNightIsDeferredWithNotice(t *testing.T) {
 
 func TestThreeDeferralsNeedAPerson(t *testing.T) {
 	w := announced(t)
-	for _, at := range []string{"2026-12-03 12:00", "2026-12-05 12:00", "2026-12-07 12:00", "2026-12-09 12:00", "2026-12-09 22:30"} {
-		w.run(at)
+	var tally pipeline.Tally
+	for _, at := range []string{"2026-12-03 12:00", "2026-12-05 12:00", "2026-12-07 12:00", "2026-12-08 22:30"} {
+		_, tally = w.run(at)
 	}
-	if s := w.states()["acme/"+annaA]; s.Deferrals != 3 || s.Phase == ledger.Switched {
-		t.Errorf("got %d deferrals, phase %q", s.Deferrals, s.Phase)
+	if s := w.states()["acme/"+annaA]; s.Trouble != ledger.Held || s.Phase == ledger.Switched {
+		t.Errorf("got %q, phase %q", s.Trouble, s.Phase)
+	}
+	if tally.Trouble == nil || !strings.Contains(tally.Trouble.Error(), annaA) {
+		t.Errorf("it is not named: %v", tally.Trouble)
 	}
 }
 

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"time"
 
 	"godwit/pipeline/ledger"
@@ -23,11 +24,11 @@ func Status(a plans.Account, state, service ledger.State) string {
 		return "failed"
 	case state.Trouble == ledger.Deferred, service.Trouble == ledger.Deferred:
 		return "deferred"
-	case state.Phase == ledger.Copied && service.Promise != nil:
+	case state.Phase == ledger.Copied:
 		return "ready"
-	case state.Phase != ledger.New:
+	case state.Phase == ledger.Copying:
 		return "copying"
-	case service.Promise != nil:
+	case state.Promise != nil:
 		return "notified"
 	}
 	return "pending"
@@ -37,11 +38,6 @@ func Status(a plans.Account, state, service ledger.State) string {
 // there is nothing to say.
 func Reason(a plans.Account, state, service ledger.State) string {
 	switch Status(a, state, service) {
-	case "done":
-		if state.NotFrozen {
-			return "no-freeze"
-		}
-		return ""
 	case "held":
 		if a.Action == "hold" {
 			return "held-by-operator"
@@ -69,9 +65,14 @@ func Schedule(s Subject, now time.Time) []Planned {
 		return nil
 	}
 	night := NightOf(s.Batch, s.Batch.Date)
+	var retry time.Time
 	for _, a := range s.moving() {
-		if n := nightFor(s.Batch, s.Accounts[a.Address]); n.Start.After(night.Start) {
+		state := s.Accounts[a.Address]
+		if n := nightFor(s.Batch, state); n.Start.After(night.Start) {
 			night = n
+		}
+		if state.Next.After(now) && (retry.IsZero() || state.Next.Before(retry)) {
+			retry = state.Next
 		}
 	}
 	var list []Planned
@@ -80,6 +81,8 @@ func Schedule(s Subject, now time.Time) []Planned {
 			list = append(list, Planned{at, what})
 		}
 	}
+	add(s.State.Next, "next try")
+	add(retry, "next try")
 	notices := before(s.Batch)
 	copying := night.Start.Add(-s.Batch.Copy.Precopy)
 	for _, n := range notices {
@@ -88,7 +91,7 @@ func Schedule(s Subject, now time.Time) []Planned {
 			add(copying, "pre-copy begins")
 			copying = time.Time{}
 		}
-		if !s.kept(n.Days) {
+		if !s.State.Kept[n.Days] {
 			add(due, "notice "+n.When)
 		}
 	}
@@ -98,5 +101,9 @@ func Schedule(s Subject, now time.Time) []Planned {
 	add(night.Start, "cutover window opens")
 	add(night.End, "cutover window closes")
 	add(night.Start.Add(s.Batch.Copy.CatchUp), "catch-up ends")
+	slices.SortStableFunc(list, func(a, b Planned) int { return a.At.Compare(b.At) })
 	return list
 }
+
+// NightFor is the night an account moves: the batch's, or the one it was deferred to.
+func NightFor(batch *plans.Batch, state ledger.State) Night { return nightFor(batch, state) }

@@ -21,13 +21,15 @@ import (
 // world is a hoster made of fake stages: they do what the real ones write into
 // the ledger, and remember what happened when.
 type world struct {
-	t     *testing.T
-	dir   string
-	mu    sync.Mutex
-	clock pipeline.Clock
-	log   []string
-	fails map[string]func(pipeline.Task) (pipeline.Result, error) // by stage and step: "freeze", "copy final"
-	undo  func() error
+	t      *testing.T
+	dir    string
+	mu     sync.Mutex
+	clock  pipeline.Clock
+	log    []string
+	mails  []string                                                // of the last run
+	fails  map[string]func(pipeline.Task) (pipeline.Result, error) // by stage and step: "freeze", "copy final"
+	undo   func() error
+	refuse map[string]bool // readers whose copies are refused
 }
 
 const list = `service,account,contact,source_secret,target_secret
@@ -55,7 +57,7 @@ batches:
 `
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, dir: t.TempDir(), fails: map[string]func(pipeline.Task) (pipeline.Result, error){}}
+	w := &world{t: t, dir: t.TempDir(), fails: map[string]func(pipeline.Task) (pipeline.Result, error){}, refuse: map[string]bool{}}
 	w.put("list.csv", list)
 	w.put("plan.yaml", plan)
 	return w
@@ -112,8 +114,18 @@ func (w *world) runWith(ctx context.Context, at string) ([]string, pipeline.Tall
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	slices.Sort(w.log)
-	return w.log, tally
+	w.mails = nil
+	steps := w.log[:0:0]
+	for _, l := range w.log {
+		if strings.HasPrefix(l, "mail ") {
+			w.mails = append(w.mails, l)
+		} else {
+			steps = append(steps, l)
+		}
+	}
+	slices.Sort(steps)
+	slices.Sort(w.mails)
+	return steps, tally
 }
 
 // states is the ledger's view after a run, by account.
@@ -182,15 +194,9 @@ func (f fake) Run(ctx context.Context, t pipeline.Task, j pipeline.Journal) (pip
 			return result, err
 		}
 	}
-	if t.Stage == pipeline.Notify && t.Notice.Plan.Template == "deferred" {
-		for _, a := range t.Notice.Only {
-			if err := j.Account(a).End(ctx, "deferral", ledger.Note, "", func(s *ledger.State) {
-				s.Night, s.Told = t.Notice.Promise.Date, true
-				s.Deferrals++
-				s.Tries, s.Next = 0, time.Time{}
-			}); err != nil {
-				return pipeline.Result{}, err
-			}
+	if t.Stage == pipeline.Notify {
+		if err := f.w.deliver(ctx, t, j); err != nil {
+			return pipeline.Result{}, err
 		}
 	}
 	return pipeline.Done(""), j.End(ctx, what, ledger.Done, "", f.end(t))
@@ -214,8 +220,6 @@ func (f fake) end(t pipeline.Task) func(*ledger.State) {
 		switch {
 		case t.Stage == pipeline.Validate:
 			s.ValidatedAt = now
-		case t.Stage == pipeline.Notify:
-			deliver(s, t, now)
 		case t.Step == pipeline.Precopy:
 			s.Phase, s.PassedAt = ledger.Copied, now
 			s.Passes++
@@ -233,19 +237,29 @@ func (f fake) end(t pipeline.Task) func(*ledger.State) {
 	}
 }
 
-func deliver(s *ledger.State, t pipeline.Task, now time.Time) {
-	if s.Notices == nil {
-		s.Notices = map[string]*ledger.Notice{}
+// deliver hands every copy over; refuse says to whom it does not go.
+func (w *world) deliver(ctx context.Context, t pipeline.Task, j pipeline.Journal) error {
+	for _, r := range t.Notice.To {
+		d := &ledger.Delivery{To: r.Address, Verdict: "accepted", At: w.clock.Now()}
+		if w.refuse[r.Address] {
+			d.Verdict = "refused"
+		}
+		w.happened(fmt.Sprintf("mail %s #%d %s", t.Notice.Plan.When, t.Notice.Sequence, r.Address))
+		of := j
+		if r.Account != "" {
+			of = j.Account(r.Account)
+		}
+		err := of.End(ctx, t.Notice.ID, ledger.Done, "", func(s *ledger.State) {
+			if s.Notices == nil {
+				s.Notices = map[string]*ledger.Delivery{}
+			}
+			s.Notices[t.Notice.ID] = d
+		})
+		if err != nil {
+			return err
+		}
 	}
-	n := &ledger.Notice{ID: t.Notice.ID, Recipients: map[string]*ledger.Delivery{}}
-	for _, r := range pipeline.Recipients(t.Service, t.Notice.Plan, t.Notice.Only) {
-		n.Recipients[r.Address] = &ledger.Delivery{Account: r.Account, Verdict: "accepted", At: now}
-	}
-	s.Notices[t.Notice.ID] = n
-	if t.Notice.Plan.Days >= 0 || t.Notice.Plan.Template == "changed" {
-		p := t.Notice.Promise
-		s.Promise = &p
-	}
+	return pipeline.Conclude(ctx, t, j, w.clock.Now())
 }
 
 type freezer struct{ fake }

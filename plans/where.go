@@ -3,6 +3,7 @@ package plans
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"gopkg.in/yaml.v3"
 )
@@ -22,6 +23,12 @@ func Where(file string) (name, output string, ok bool) {
 		} `yaml:"output"`
 	}
 	_ = yaml.Unmarshal(data, &p) // what could be read stands in p, the rest does not matter
+	if p.Name == "" {            // no YAML: look for the two lines
+		p.Name, p.Output.Dir = line(data, `(?m)^name:\s*["']?([a-z0-9-]+)`), line(data, `(?m)^output:.*\bdir:\s*["']?([^"',}\s]+)`)
+		if p.Output.Dir == "" {
+			p.Output.Dir = line(data, `(?m)^output:\s*\n(?:\s+.*\n)*?\s+dir:\s*["']?([^"'\s]+)`)
+		}
+	}
 	if p.Output.Dir == "" {
 		p.Output.Dir = "out"
 	}
@@ -29,4 +36,11 @@ func Where(file string) (name, output string, ok bool) {
 		p.Output.Dir = filepath.Join(filepath.Dir(file), p.Output.Dir)
 	}
 	return p.Name, p.Output.Dir, p.Name != ""
+}
+
+func line(data []byte, pattern string) string {
+	if m := regexp.MustCompile(pattern).FindSubmatch(data); m != nil {
+		return string(m[1])
+	}
+	return ""
 }

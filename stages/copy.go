@@ -49,7 +49,7 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 			return pipeline.Result{}, err
 		}
 	}
-	pass := c.pass(task, journal)
+	pass := c.pass(ctx, task, journal)
 	began := time.Now()
 	result, err := pass.Run(ctx)
 	if err != nil {
@@ -66,6 +66,11 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 	}
 	if len(differs) > 0 {
 		return unverified(ctx, journal, differs)
+	}
+	if task.Step == pipeline.Final {
+		if err := journal.End(ctx, "verify", ledger.Done, task.Batch.Copy.Verify, nil); err != nil {
+			return pipeline.Result{}, err
+		}
 	}
 	text := fmt.Sprintf("%d copied, %d already there, %d updated, %d moved, %d deleted, %d not carried", result.Copied, result.AlreadyThere, result.Updated, result.Moved, result.Deleted, len(result.Skipped))
 	return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) { c.passed(s, task, result, time.Since(began)) })
@@ -99,11 +104,11 @@ func administrator(ctx context.Context, journal pipeline.Journal, effect string,
 	return pipeline.Later("target-unreachable", fmt.Sprintf("target: %s: %v", effect, err)), nil
 }
 
-func (c Copy) pass(task pipeline.Task, journal pipeline.Journal) mailbox.Pass {
+func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Journal) mailbox.Pass {
 	copying := task.Batch.Copy
 	p := mailbox.Pass{
 		Source: c.Servers.source(task.Account),
-		Target: c.Servers.target(task.Account, targetSecret(c.Plan, c.Vault, task, journal)),
+		Target: c.Servers.target(task.Account, c.targetSecret(ctx, task, journal)),
 		Store:  journal,
 		Options: mailbox.Options{
 			Exclude: copying.Exclude, Rename: copying.Rename,
@@ -121,14 +126,24 @@ func (c Copy) pass(task pipeline.Task, journal pipeline.Journal) mailbox.Pass {
 }
 
 // targetSecret is what Godwit signs in with as the user at the target: the
-// list's secret, or the temporary password once it is set there.
-func targetSecret(plan *plans.Plan, v *vault.Vault, task pipeline.Task, journal pipeline.Journal) func(context.Context) (string, error) {
-	state := journal.State()
-	byOperator := plan.Targets[task.Account.Target].Admin.Name == "list"
-	if task.Account.Passwords == "temporary" && !state.PasswordAt.IsZero() && (byOperator || !state.PasswordSet.IsZero()) {
-		return func(ctx context.Context) (string, error) { return reveal(ctx, v, task, journal) }
+// list's secret, or the temporary password once it is set there. Where an answer
+// to setting it was lost, a login tells which of the two it is.
+func (c Copy) targetSecret(ctx context.Context, task pipeline.Task, journal pipeline.Journal) func(context.Context) (string, error) {
+	own := opener(task.Account.TargetSecret)
+	if task.Account.Passwords != "temporary" || journal.State().PasswordAt.IsZero() {
+		return own
 	}
-	return opener(task.Account.TargetSecret)
+	temporary := func(ctx context.Context) (string, error) { return reveal(ctx, c.Vault, task, journal) }
+	switch {
+	case c.byOperator(task), journal.Last("set password") == ledger.Done, own == nil:
+		return temporary
+	case journal.Last("set password") == "" || !c.asUser(task):
+		return own
+	}
+	if err := mailbox.CheckLogin(ctx, c.Servers.user(task.Account, temporary)); errors.Is(err, mailbox.ErrLogin) {
+		return own
+	}
+	return temporary
 }
 
 func (c Copy) passed(s *ledger.State, task pipeline.Task, result mailbox.Result, took time.Duration) {
@@ -143,7 +158,7 @@ func (c Copy) passed(s *ledger.State, task pipeline.Task, result mailbox.Result,
 	}
 	s.Folders, s.Messages, s.Bytes = result.Folders, result.Messages, result.Bytes
 	s.Already += result.AlreadyThere
-	s.Skipped = 0
+	s.Skipped, s.Noted = 0, len(result.Skipped)+len(result.Notes)
 	for _, skipped := range result.Skipped {
 		if skipped.UID != 0 {
 			s.Skipped++
@@ -193,7 +208,7 @@ func (c Copy) trouble(ctx context.Context, task pipeline.Task, journal pipeline.
 	switch {
 	case ctx.Err() != nil:
 		return pipeline.Result{}, err
-	case errors.Is(err, mailbox.ErrLogin) && task.Step == pipeline.CatchUp && side == "target":
+	case errors.Is(err, mailbox.ErrLogin) && task.Step == pipeline.CatchUp && side == "target" && c.asUser(task):
 		text := "catch-up ended: the user has set a new password"
 		return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) { s.CaughtUp = true })
 	case errors.Is(err, mailbox.ErrLogin) && c.byOperator(task):
@@ -208,6 +223,12 @@ func (c Copy) trouble(ctx context.Context, task pipeline.Task, journal pipeline.
 		return pipeline.Later("busy", err.Error()), nil
 	}
 	return pipeline.Later(side+"-unreachable", err.Error()), nil
+}
+
+// asUser says that Godwit signs in at the target as the user.
+func (c Copy) asUser(task pipeline.Task) bool {
+	auth := c.Plan.Targets[task.Account.Target].IMAP.Auth
+	return auth == "password" || auth == "xoauth2"
 }
 
 func (c Copy) byOperator(task pipeline.Task) bool {

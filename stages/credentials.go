@@ -24,7 +24,6 @@ type Credentials struct {
 	Plan    *plans.Plan
 	Servers Servers
 	Admins  map[string]platform.Admin // by target; none for those without
-	Driver  ledger.Thaw               // of the source: it switches too
 	Open    func(ledger.Thaw) (platform.Freezer, error)
 	Vault   *vault.Vault
 	Now     func() time.Time
@@ -70,7 +69,6 @@ func (c Credentials) prepare(ctx context.Context, task pipeline.Task, journal pi
 	}
 	return journal.End(ctx, "temporary password", ledger.Done, "made and sealed", func(s *ledger.State) {
 		s.PasswordAt = c.Now()
-		s.ValidUntil = task.Night.Start.Add(task.Batch.Passwords.ValidFor)
 	})
 }
 
@@ -102,7 +100,7 @@ func (c Credentials) apply(ctx context.Context, task pipeline.Task, journal pipe
 			return result, err
 		}
 	}
-	if err := mailbox.CheckLogin(ctx, c.Servers.user(task.Account, secret)); err != nil {
+	if err := c.prove(ctx, task, journal, secret); err != nil {
 		return pipeline.Later("login-target", "the target does not take the temporary password: "+err.Error()), nil
 	}
 	if admin != nil {
@@ -114,6 +112,15 @@ func (c Credentials) apply(ctx context.Context, task pipeline.Task, journal pipe
 	return pipeline.Done("temporary password set"), journal.End(ctx, "credentials", ledger.Done, "temporary password set", func(s *ledger.State) {
 		s.Phase, s.PasswordSet = ledger.Ready, c.Now()
 	})
+}
+
+// prove signs in with the temporary password, unless the user must change it
+// already: then a platform may refuse, and an earlier try has proved it.
+func (c Credentials) prove(ctx context.Context, task pipeline.Task, journal pipeline.Journal, secret func(context.Context) (string, error)) error {
+	if journal.Last("must change") != "" {
+		return nil
+	}
+	return mailbox.CheckLogin(ctx, c.Servers.user(task.Account, secret))
 }
 
 // once does what an earlier try has not done for certain. Setting the same
@@ -153,29 +160,32 @@ func (c Credentials) keep(ctx context.Context, task pipeline.Task, journal pipel
 }
 
 // change switches routing. Its intent is the point of no return: from then on
-// the switch is asked for and completed, never undone.
+// the switch is asked for and completed, never undone. It uses what the ledger
+// keeps of the freeze, so that it can be completed without the plan.
 func (c Credentials) change(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
 	finish := func(text string) (pipeline.Result, error) {
 		return pipeline.Done(text), journal.End(ctx, "switch", ledger.Done, text, func(s *ledger.State) {
 			s.Phase, s.SwitchedAt = ledger.Switched, c.Now()
-			if !s.NotFrozen {
-				s.ReleasedAt = s.SwitchedAt
-			}
+			s.Release(s.SwitchedAt)
 			s.Deferrals = 0
 		})
 	}
-	resumed := journal.State().Phase == ledger.Switching
+	state := journal.State()
+	resumed := state.Phase == ledger.Switching
+	if !resumed && ctx.Err() != nil {
+		return pipeline.Result{}, ctx.Err() // the point of no return is not passed on the way out
+	}
 	if err := journal.Begin(ctx, "switch", func(s *ledger.State) { s.Phase = ledger.Switching }); err != nil {
 		return pipeline.Result{}, err
 	}
-	if c.Driver.Driver == "none" {
+	if state.Thaw == nil || state.Thaw.Driver == "none" {
 		return finish("the plan has no driver that switches: the route is the hoster's to change")
 	}
-	driver, err := c.Open(c.Driver)
+	driver, err := c.Open(*state.Thaw)
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	r := request(c.Plan.Name, task, journal.State())
+	r := kept(*state.Thaw, state.Deadline)
 	if resumed {
 		if state, err := driver.Check(ctx, r); err == nil && state == platform.Switched {
 			return finish("switched, found so after an interruption")
@@ -184,12 +194,12 @@ func (c Credentials) change(ctx context.Context, task pipeline.Task, journal pip
 	if err := driver.Switch(ctx, r); err != nil {
 		return c.unfinished(ctx, journal, err)
 	}
-	state, err := driver.Check(ctx, r)
+	now, err := driver.Check(ctx, r)
 	if err != nil {
 		return c.unfinished(ctx, journal, fmt.Errorf("check: %w", err))
 	}
-	if state != platform.Switched {
-		return c.unfinished(ctx, journal, fmt.Errorf("the driver said switched, but its check says %q", state))
+	if now != platform.Switched {
+		return c.unfinished(ctx, journal, fmt.Errorf("the driver said switched, but its check says %q", now))
 	}
 	return finish("switched")
 }

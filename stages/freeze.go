@@ -49,6 +49,13 @@ func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 	if err != nil {
 		return f.refused(ctx, journal, fmt.Errorf("check: %w", err))
 	}
+	if state == platform.Switched {
+		text := "the source says that it is switched already; if so, set action: skip in the list"
+		// Nothing to undo: its mail goes to the target, and thawing would split it.
+		return pipeline.Held("already-switched", text), journal.End(ctx, "freeze", ledger.Failed, text, func(s *ledger.State) {
+			s.Phase, s.FrozenAt = ledger.Copied, time.Time{}
+		})
+	}
 	if state != platform.Frozen {
 		text := fmt.Sprintf("the driver said done, but its check says %q", state)
 		return pipeline.Later("not-frozen", text), journal.End(ctx, "freeze", ledger.Failed, text, nil)
@@ -56,7 +63,11 @@ func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 	if err := journal.End(ctx, "freeze", ledger.Done, "", nil); err != nil {
 		return pipeline.Result{}, err
 	}
-	if err := mailbox.Quiet(ctx, f.Servers.source(task.Account), f.Plan.Source.Freeze.Settle); err != nil {
+	err = mailbox.Quiet(ctx, f.Servers.source(task.Account), f.Plan.Source.Freeze.Settle)
+	if errors.Is(err, mailbox.ErrLogin) {
+		return pipeline.Held("freeze-locks-out", "the freeze refuses Godwit's own login as well: let the migrator through, or use auth: master; "+err.Error()), nil
+	}
+	if err != nil {
 		return pipeline.Result{}, fmt.Errorf("waiting until the source is quiet: %w", err)
 	}
 	return pipeline.Done("frozen"), nil
@@ -109,9 +120,7 @@ func (f Freeze) Undo(ctx context.Context, _ pipeline.Task, journal pipeline.Jour
 	}
 	back := func(s *ledger.State) {
 		s.Phase = ledger.Copied
-		if !s.NotFrozen {
-			s.ReleasedAt = f.Now()
-		}
+		s.Release(f.Now())
 	}
 	if state.NotFrozen || state.Thaw == nil {
 		return journal.End(ctx, "thaw", ledger.Done, "nothing was frozen", back)
@@ -120,21 +129,16 @@ func (f Freeze) Undo(ctx context.Context, _ pipeline.Task, journal pipeline.Jour
 	if err != nil {
 		return err
 	}
-	if err := journal.Begin(ctx, "thaw", nil); err != nil {
-		return err
-	}
+	// Somebody is locked out: a ledger that cannot be written must not keep it so.
+	unwritten := journal.Begin(ctx, "thaw", nil)
 	if err := thaw(ctx, driver, *state.Thaw, state.Deadline); err != nil {
-		return errors.Join(err, journal.End(ctx, "thaw", ledger.Failed, err.Error(), nil))
+		return errors.Join(err, unwritten, journal.End(ctx, "thaw", ledger.Failed, err.Error(), nil))
 	}
-	return journal.End(ctx, "thaw", ledger.Done, "", back)
+	return errors.Join(unwritten, journal.End(ctx, "thaw", ledger.Done, "", back))
 }
 
 func thaw(ctx context.Context, driver platform.Freezer, how ledger.Thaw, deadline time.Time) error {
-	q := how.Request
-	r := platform.Request{
-		Plan: q["plan"], Batch: q["batch"], Service: q["service"], Account: q["account"], Login: q["login"],
-		Target: q["target"], TargetAccount: q["target_account"], Deadline: deadline,
-	}
+	r := kept(how, deadline)
 	if err := driver.Thaw(ctx, r); err != nil {
 		return err
 	}
@@ -146,4 +150,13 @@ func thaw(ctx context.Context, driver platform.Freezer, how ledger.Thaw, deadlin
 		return fmt.Errorf("the driver said thawed, but its check says %q", state)
 	}
 	return nil
+}
+
+// kept is the request as it was when the account was frozen.
+func kept(how ledger.Thaw, deadline time.Time) platform.Request {
+	q := how.Request
+	return platform.Request{
+		Plan: q["plan"], Batch: q["batch"], Service: q["service"], Account: q["account"], Login: q["login"],
+		Target: q["target"], TargetAccount: q["target_account"], Deadline: deadline,
+	}
 }

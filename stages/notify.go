@@ -32,47 +32,39 @@ type Notify struct {
 // Name is the stage's word in plans, ledger and logs.
 func (Notify) Name() string { return pipeline.Notify }
 
-// Run sends what has no lasting answer yet. A copy whose sending a crash cut
-// off may have been taken: it is sent again with the same Message-ID, and the
-// ledger says so. A connection cut after the final dot is not tried again.
+// Run sends to those whose copy has no lasting answer yet. A copy whose sending
+// a crash cut off may have been taken: it is sent again with the same
+// Message-ID, and the ledger says so. A connection cut after the final dot is
+// not tried again.
 func (n Notify) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
-	id := task.Notice.ID
-	to := pipeline.Recipients(task.Service, task.Notice.Plan, task.Notice.Only)
-	waiting, refused := "", 0
-	for _, r := range to {
-		d := delivery(journal.State(), id, r.Address)
-		if d == nil || d.Verdict == string(mailer.Later) {
-			var err error
-			if d, err = n.deliver(ctx, task, journal, r); err != nil {
-				return pipeline.Result{}, err
-			}
+	waiting, lost := "", 0
+	for _, to := range task.Notice.To {
+		of := journal
+		if to.Account != "" {
+			of = journal.Account(to.Account)
 		}
-		switch mailer.Verdict(d.Verdict) {
-		case mailer.Later:
-			waiting = fmt.Sprintf("%s: %s", r.Address, d.Text)
-		case mailer.Refused, mailer.Unknown:
-			refused++
+		d, err := n.deliver(ctx, task, of, to)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		if !d.Final() {
+			waiting = fmt.Sprintf("%s: %s", to.Address, d.Text)
+		}
+		if d.Lost() {
+			lost++
 		}
 	}
 	if waiting != "" {
 		return pipeline.Later("notice-failed", waiting), nil
 	}
-	if err := n.conclude(ctx, task, journal, to); err != nil {
-		return pipeline.Result{}, err
-	}
-	return pipeline.Done(fmt.Sprintf("%d sent, %d not taken or unknown", len(to)-refused, refused)), nil
+	text := fmt.Sprintf("%d sent, %d not taken or unknown", len(task.Notice.To)-lost, lost)
+	return pipeline.Done(text), pipeline.Conclude(ctx, task, journal, n.Now())
 }
 
-func delivery(s ledger.State, id, address string) *ledger.Delivery {
-	if notice := s.Notices[id]; notice != nil {
-		return notice.Recipients[address]
-	}
-	return nil
-}
-
-// deliver sends one copy and records the answer.
+// deliver sends one copy and records the answer in its reader's row.
 func (n Notify) deliver(ctx context.Context, task pipeline.Task, journal pipeline.Journal, to pipeline.Recipient) (*ledger.Delivery, error) {
-	effect := task.Notice.ID + " to " + to.Address
+	id := task.Notice.ID
+	effect := "notice " + id + " to " + to.Address
 	message, err := n.compose(task, to)
 	if err != nil {
 		return nil, err
@@ -85,36 +77,20 @@ func (n Notify) deliver(ctx context.Context, task pipeline.Task, journal pipelin
 		return nil, err
 	}
 	receipt := n.send(ctx, task.Batch, message)
-	d := &ledger.Delivery{Account: to.Account, Verdict: string(receipt.Verdict), Text: note + receipt.Text, At: n.Now(), MessageID: message.MessageID}
-	mark := map[mailer.Verdict]ledger.Mark{mailer.Accepted: ledger.Done, mailer.Unknown: ledger.Unknown}[receipt.Verdict]
-	if mark == "" {
-		mark = ledger.Failed
+	d := &ledger.Delivery{To: to.Address, Verdict: string(receipt.Verdict), Text: note + receipt.Text, At: n.Now(), MessageID: message.MessageID}
+	mark := ledger.Failed
+	switch receipt.Verdict {
+	case mailer.Accepted:
+		mark = ledger.Done
+	case mailer.Unknown:
+		mark = ledger.Unknown
 	}
 	return d, journal.End(ctx, effect, mark, d.Text, func(s *ledger.State) {
-		record(s, task.Notice, to, d)
-	})
-}
-
-// record keeps the answer and, with the contact's yes, the promise.
-func record(s *ledger.State, notice pipeline.Notice, to pipeline.Recipient, d *ledger.Delivery) {
-	if s.Notices == nil {
-		s.Notices = map[string]*ledger.Notice{}
-	}
-	entry := &ledger.Notice{ID: notice.ID, Recipients: map[string]*ledger.Delivery{}}
-	if old := s.Notices[notice.ID]; old != nil {
-		for address, d := range old.Recipients {
-			entry.Recipients[address] = d
+		if s.Notices == nil {
+			s.Notices = map[string]*ledger.Delivery{}
 		}
-	}
-	entry.Recipients[to.Address] = d
-	s.Notices[notice.ID] = entry
-	binding := notice.Plan.Days >= 0 || notice.Plan.Template == "changed"
-	speaks := to.Account == "" || !slices.Contains(notice.Plan.To, "contact")
-	if binding && speaks && d.Verdict == string(mailer.Accepted) {
-		promise := notice.Promise
-		promise.At = d.At
-		s.Promise = &promise
-	}
+		s.Notices[id] = d
+	})
 }
 
 // send tries a relay that asks for patience a few times.
@@ -132,34 +108,6 @@ func (n Notify) send(ctx context.Context, batch *plans.Batch, m mailer.Message) 
 	return receipt
 }
 
-// conclude writes what a notice changes beside its deliveries: the new night of
-// deferred accounts. Without a word to the contact nobody is moved there.
-func (n Notify) conclude(ctx context.Context, task pipeline.Task, journal pipeline.Journal, to []pipeline.Recipient) error {
-	if task.Notice.Plan.Template != "deferred" {
-		return nil
-	}
-	told := true
-	for _, r := range to {
-		if d := delivery(journal.State(), task.Notice.ID, r.Address); r.Account == "" && d.Verdict != string(mailer.Accepted) {
-			told = false
-		}
-	}
-	for _, address := range task.Notice.Only {
-		err := journal.Account(address).End(ctx, "deferral", ledger.Note, "to the night of "+task.Notice.Promise.Date, func(s *ledger.State) {
-			s.Night, s.Told = task.Notice.Promise.Date, told
-			s.Deferrals++
-			s.Trouble, s.Origin, s.Tries, s.Next = ledger.Deferred, pipeline.Notify, 0, time.Time{}
-			if !told {
-				s.Trouble, s.Reason, s.Detail = ledger.Held, "notice-failed", "the customer could not be told of the new night"
-			}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // compose renders the notice for one reader.
 func (n Notify) compose(task pipeline.Task, to pipeline.Recipient) (mailer.Message, error) {
 	data := n.data(task, to)
@@ -168,19 +116,34 @@ func (n Notify) compose(task pipeline.Task, to pipeline.Recipient) (mailer.Messa
 		return mailer.Message{}, err
 	}
 	from := task.Batch.Notices.From
+	sequence := task.Notice.Sequence
 	m := mailer.Message{
 		From: from, To: to.Address, Subject: rendered.Subject, Text: rendered.Text, HTML: rendered.HTML,
-		Date: n.Now(), Locale: rendered.Locale, MessageID: n.id("notice", task.Notice.ID, fmt.Sprint(task.Notice.Promise.Sequence), task, to.Address, from),
+		Date: n.Now(), Locale: rendered.Locale, MessageID: n.id("notice", task.Notice.ID, fmt.Sprint(sequence), task, to.Address, from),
 	}
-	switch task.Notice.Plan.Template {
-	case "announce", "remind", "changed", "deferred", "cancelled":
+	if invites(task, to) {
 		m.Invite = &mailer.Invite{
-			UID:      n.id("invite", "", "", task, to.Address, from),
-			Sequence: task.Notice.Promise.Sequence, Summary: rendered.Subject,
-			Start: data.From, End: data.Until, Cancelled: task.Notice.Plan.Template == "cancelled",
+			UID: n.id("invite", "", "", task, to.Address, from), Sequence: sequence, Summary: rendered.Subject,
+			Start: data.From, End: data.Until, Cancelled: task.Notice.Plan.When == "cancelled",
 		}
 	}
 	return m, nil
+}
+
+// invites says that the notice moves the reader's calendar entry. The contact's
+// is the service's: it stays where only some of the accounts are concerned.
+func invites(task pipeline.Task, to pipeline.Recipient) bool {
+	part := false
+	for _, a := range task.Service.Accounts {
+		part = part || a.Action == "migrate" && task.Notice.Only != nil && !slices.Contains(task.Notice.Only, a.Address)
+	}
+	switch task.Notice.Plan.When {
+	case "done", "rolled-back":
+		return false
+	case "cancelled", "deferred", "changed":
+		return task.Night.Date != "" && (to.Account != "" || !part)
+	}
+	return true
 }
 
 // id is the same for the same thing whenever it is asked for.
@@ -193,16 +156,21 @@ func (n Notify) id(kind, notice, sequence string, task pipeline.Task, to, from s
 	return hex.EncodeToString(sum[:16]) + "@" + domain
 }
 
+// about says that a notice is about an account.
+func about(notice pipeline.Notice, a plans.Account) bool {
+	return notice.Only == nil || slices.Contains(notice.Only, a.Address)
+}
+
 func (n Notify) data(task pipeline.Task, to pipeline.Recipient) templates.Notice {
 	b := task.Batch
 	moving, skipped, temporary := 0, 0, false
 	target := n.Plan.Targets[n.Plan.DefaultTarget]
 	for _, a := range task.Service.Accounts {
 		switch {
-		case a.Action == "skip":
+		case a.Action == "skip" && task.Notice.Only == nil:
 			skipped++
 			continue
-		case to.Account != "" && a.Address != to.Account:
+		case to.Account != "" && a.Address != to.Account, !about(task.Notice, a):
 			continue
 		}
 		moving++

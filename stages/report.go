@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -106,7 +107,7 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	of := rows[key]
 	key.Account = a.Address
 	state := rows[key]
-	plain := r.plain(a, state, of)
+	plain := r.plain(b, a, state, of)
 	detail := plain
 	if state.Detail != "" || of.Detail != "" {
 		detail = orElse(state.Detail, of.Detail)
@@ -117,16 +118,21 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	whole.report = append(whole.report, r.row(a, state, of, detail, whole.extra))
 	own.report = append(own.report, r.row(a, state, of, plain, own.extra))
 
-	skipped, err := r.skipped(ctx, key)
-	if err != nil {
-		return err
+	var skipped []mailbox.Skipped
+	if state.Noted > 0 {
+		var err error
+		if skipped, err = r.skipped(ctx, key); err != nil {
+			return err
+		}
 	}
 	for _, s := range skipped {
 		sentence := templates.Sentence("en", string(s.Reason))
 		whole.skipped = append(whole.skipped, r.skippedRow(a, s, orElse(s.Detail, sentence)))
 		own.skipped = append(own.skipped, r.skippedRow(a, s, sentence))
 	}
-	if state.PasswordAt.IsZero() || a.Passwords != "temporary" || a.Action == "skip" {
+	after := b.Passwords.Deliver == "after" && state.PasswordSet.IsZero()
+	byHand := r.Plan.Targets[a.Target].Admin.Name == "list"
+	if state.PasswordAt.IsZero() || after && !byHand || a.Passwords != "temporary" || a.Action == "skip" {
 		return nil
 	}
 	password, err := r.password(ctx, key)
@@ -136,7 +142,7 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	if err != nil {
 		return err
 	}
-	own.passwords = append(own.passwords, []string{a.Service, a.Address, a.TargetAccount, password, r.Plan.Targets[a.Target].Webmail, r.time(state.ValidUntil)})
+	own.passwords = append(own.passwords, []string{a.Service, a.Address, a.TargetAccount, password, r.Plan.Targets[a.Target].Webmail, r.time(pipeline.NightFor(b, state).Start.Add(b.Passwords.ValidFor))})
 	return nil
 }
 
@@ -149,15 +155,41 @@ func orElse(s, otherwise string) string {
 
 // plain is the customer's reason: one of a fixed set of sentences, or the
 // list's own reason for a skipped account.
-func (r Report) plain(a plans.Account, state, service ledger.State) string {
+func (r Report) plain(b *plans.Batch, a plans.Account, state, service ledger.State) string {
 	if a.Action == "skip" && state.Phase != ledger.Switched {
 		return a.Reason
 	}
-	code := pipeline.Reason(a, state, service)
-	if code == "" {
-		return ""
+	codes := r.remarks(b, a, state)
+	if code := pipeline.Reason(a, state, service); code != "" {
+		codes = append([]string{code}, codes...)
 	}
-	return templates.Sentence("en", code)
+	var sentences []string
+	for _, code := range codes {
+		sentences = append(sentences, templates.Sentence("en", code))
+	}
+	return strings.Join(sentences, " ")
+}
+
+// remarks are what a report says of how an account was moved, whatever came of it.
+func (r Report) remarks(b *plans.Batch, a plans.Account, state ledger.State) []string {
+	if state.Phase == ledger.New {
+		return nil
+	}
+	var codes []string
+	target := r.Plan.Targets[a.Target]
+	if state.Phase == ledger.Switched && state.NotFrozen {
+		codes = append(codes, "no-freeze")
+	}
+	if r.Plan.Source.IMAP.TLS == "none" || target.IMAP.TLS == "none" {
+		codes = append(codes, "no-tls")
+	}
+	if b.ShortNotice {
+		codes = append(codes, "short-notice")
+	}
+	if a.Passwords == "temporary" && target.Admin.Name == "list" {
+		codes = append(codes, "passwords-first")
+	}
+	return codes
 }
 
 func (r Report) row(a plans.Account, s, service ledger.State, reason string, extra []string) []string {
@@ -187,17 +219,15 @@ func interruption(s ledger.State) string {
 	if s.FrozenAt.IsZero() || s.ReleasedAt.IsZero() {
 		return ""
 	}
-	return strconv.FormatFloat(s.ReleasedAt.Sub(s.FrozenAt).Seconds(), 'f', 1, 64)
+	return strconv.FormatFloat(s.Interrupted.Seconds(), 'f', 1, 64)
 }
 
 // notified is when the customer was first told.
 func notified(service ledger.State) time.Time {
 	var first time.Time
-	for _, n := range service.Notices {
-		for _, d := range n.Recipients {
-			if d.Account == "" && d.Verdict == "accepted" && (first.IsZero() || d.At.Before(first)) {
-				first = d.At
-			}
+	for _, d := range service.Notices {
+		if d.Verdict == "accepted" && (first.IsZero() || d.At.Before(first)) {
+			first = d.At
 		}
 	}
 	return first

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type Validate struct {
 	Admins  map[string]platform.Admin
 	Sender  func(*plans.Batch) *mailer.Sender // nil for a plan without notices
 	Drivers func() error                      // the plan's programs can be run
+	Driver  ledger.Thaw                       // of the source, asked how each account stands
+	Open    func(ledger.Thaw) (platform.Freezer, error)
 	Now     func() time.Time
 }
 
@@ -108,7 +111,7 @@ func (v Validate) record(ctx context.Context, journal pipeline.Journal, c Checke
 		case worst.Verdict == Person:
 			s.Trouble, s.Origin, s.Reason, s.Detail = ledger.Held, pipeline.Validate, worst.Reason, worst.Text
 			held = 1
-		case s.Trouble == ledger.Held && s.Origin == pipeline.Validate:
+		case worst.Verdict != Again && s.Trouble == ledger.Held && s.Origin == pipeline.Validate:
 			s.Trouble, s.Origin, s.Reason, s.Detail = ledger.None, "", "", ""
 		}
 	})
@@ -135,7 +138,7 @@ func (v Validate) Check(ctx context.Context, batch *plans.Batch, service plans.S
 			continue
 		}
 		group.Go(func() error {
-			c := v.account(ctx, service, a)
+			c := v.account(ctx, batch, service, a)
 			mu.Lock()
 			defer mu.Unlock()
 			accounts = append(accounts, c)
@@ -173,7 +176,7 @@ func (v Validate) general(ctx context.Context, batch *plans.Batch, service plans
 // who needs it to read that mail.
 func (v Validate) onlyMovingContact(batch *plans.Batch, service plans.Service) bool {
 	for _, a := range service.Accounts {
-		if a.Action == "migrate" && a.Passwords == "temporary" && a.Address == service.Contact {
+		if a.Action == "migrate" && a.Passwords == "temporary" && strings.EqualFold(a.Address, service.Contact) {
 			return true
 		}
 	}
@@ -181,16 +184,19 @@ func (v Validate) onlyMovingContact(batch *plans.Batch, service plans.Service) b
 }
 
 // account looks into both mailboxes.
-func (v Validate) account(ctx context.Context, service plans.Service, a plans.Account) Checked {
+func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans.Service, a plans.Account) Checked {
 	c := Checked{Account: a}
 	add := func(verdict Verdict, reason, text string) {
 		c.Findings = append(c.Findings, Finding{Service: service.Name, Account: a.Address, Verdict: verdict, Reason: reason, Text: text})
 	}
 	pass := mailbox.Pass{
 		Source: v.Servers.source(a), Target: v.Servers.target(a, opener(a.TargetSecret)),
-		Options: mailbox.Options{Exclude: v.Plan.Copy.Exclude, Rename: v.Plan.Copy.Rename, MaxMessage: v.Plan.Copy.MaxMessage},
+		Options: mailbox.Options{Exclude: batch.Copy.Exclude, Rename: batch.Copy.Rename, MaxMessage: batch.Copy.MaxMessage},
 	}
-	survey, err := pass.Examine(ctx)
+	survey, err := mailbox.Survey{}, errNotYet
+	if !waitsForOperator(v.Plan, a) {
+		survey, err = pass.Examine(ctx)
+	}
 	c.Survey = survey
 	if err != nil {
 		f := v.refusal(a, err)
@@ -203,6 +209,9 @@ func (v Validate) account(ctx context.Context, service plans.Service, a plans.Ac
 			add(f.Verdict, f.Reason, f.Text)
 		}
 		return c
+	}
+	if f := v.standing(ctx, batch, service, a); f.Text != "" {
+		add(f.Verdict, f.Reason, f.Text)
 	}
 	if v.Plan.Promises.Quota == "keep" && survey.Quota > 0 && survey.Quota < survey.Bytes+survey.Used {
 		add(Person, "over-quota", fmt.Sprintf("the target may hold %d bytes, %d are used, the source has %d: raise the quota", survey.Quota, survey.Used, survey.Bytes))
@@ -222,6 +231,35 @@ func (v Validate) account(ctx context.Context, service plans.Service, a plans.Ac
 	return c
 }
 
+// standing asks the freeze driver about the account: that it answers is found
+// out here and not in the night, and so is an account that has moved already.
+func (v Validate) standing(ctx context.Context, batch *plans.Batch, service plans.Service, a plans.Account) Finding {
+	if v.Open == nil || v.Driver.Driver == "none" {
+		return Finding{}
+	}
+	driver, err := v.Open(v.Driver)
+	if err != nil {
+		return Finding{Verdict: Person, Reason: "internal", Text: err.Error()}
+	}
+	state, err := driver.Check(ctx, request(v.Plan.Name, pipeline.Task{Batch: batch, Service: service, Account: a}, ledger.State{}))
+	switch {
+	case err != nil:
+		return Finding{Verdict: Again, Reason: "source-unreachable", Text: "freeze driver: check: " + err.Error()}
+	case state == platform.Switched:
+		return Finding{Verdict: Person, Reason: "already-switched", Text: "the source says that it is switched already; if so, set action: skip in the list"}
+	}
+	return Finding{}
+}
+
+// errNotYet: nobody can sign in at the target before the operator has set the
+// temporary password there.
+var errNotYet = errors.New("the target has no password yet")
+
+func waitsForOperator(plan *plans.Plan, a plans.Account) bool {
+	t := plan.Targets[a.Target]
+	return t.Admin.Name == "list" && t.IMAP.Auth == "password" && a.Passwords == "temporary" && a.TargetSecret.IsZero()
+}
+
 // refusal sorts the error of an Examine: an account that the target's admin
 // side or its operator has yet to make is no problem.
 func (v Validate) refusal(a plans.Account, err error) Finding {
@@ -235,7 +273,7 @@ func (v Validate) refusal(a plans.Account, err error) Finding {
 	switch {
 	case absent && v.Admins[a.Target] != nil:
 		return Finding{Verdict: Fine, Reason: "login-target", Text: "not on the target yet: it is created before the first pass"}
-	case absent && target.Admin.Name == "list" && a.Passwords == "temporary":
+	case errors.Is(err, errNotYet), absent && target.Admin.Name == "list" && a.Passwords == "temporary":
 		return Finding{Verdict: Fine, Reason: "login-target", Text: "waits for the operator to set the temporary passwords on the target"}
 	case errors.Is(err, mailbox.ErrLogin):
 		return Finding{Verdict: Person, Reason: "login-" + side, Text: err.Error()}

@@ -75,6 +75,54 @@ var sentences = map[string]sentence{
 		"Nous n’avons pas pu garantir qu’aucun nouveau message n’arriverait dans l’ancienne boîte aux lettres pendant la migration.",
 		"Wir konnten nicht sicherstellen, dass während des Umzugs keine neuen Nachrichten im bisherigen Postfach eintreffen.",
 	},
+	"contact-moves": {
+		"The person to contact reads mail in a mailbox that moves; how the passwords are handed over has to be agreed first.",
+		"La personne à contacter lit ses messages dans une boîte aux lettres concernée par la migration ; la remise des mots de passe doit d’abord être convenue.",
+		"Die Kontaktperson liest ihre E-Mails in einem Postfach, das umzieht; die Übergabe der Passwörter muss zuerst vereinbart werden.",
+	},
+
+	"freeze-locks-out": {
+		"The old mailbox could not be closed for the move without shutting out the move itself.",
+		"L’ancienne boîte aux lettres n’a pas pu être fermée pour la migration sans bloquer la migration elle-même.",
+		"Das bisherige Postfach ließ sich für den Umzug nicht schließen, ohne auch den Umzug selbst auszusperren.",
+	},
+	"already-switched": {
+		"The mailbox seems to have moved already; this is being looked into.",
+		"La boîte aux lettres semble déjà transférée ; nous vérifions ce point.",
+		"Das Postfach scheint bereits umgezogen zu sein; das wird geprüft.",
+	},
+	"missing": {
+		"A message that had been copied is missing on the new mail server.",
+		"Un message qui avait été copié manque sur le nouveau serveur de messagerie.",
+		"Eine bereits kopierte Nachricht fehlt auf dem neuen Mailserver.",
+	},
+	"differs": {
+		"A message on the new mail server differs from the original.",
+		"Un message sur le nouveau serveur de messagerie diffère de l’original.",
+		"Eine Nachricht auf dem neuen Mailserver weicht vom Original ab.",
+	},
+
+	// What a report remarks on a move.
+	"no-freeze": {
+		"The old mailbox stayed open during the move; messages that arrived there afterwards follow later.",
+		"L’ancienne boîte aux lettres est restée ouverte pendant la migration ; les messages arrivés ensuite suivent plus tard.",
+		"Das bisherige Postfach blieb während des Umzugs offen; Nachrichten, die danach dort eintrafen, folgen später.",
+	},
+	"no-tls": {
+		"A connection to a mail server was not encrypted.",
+		"Une connexion à un serveur de messagerie n’était pas chiffrée.",
+		"Eine Verbindung zu einem Mailserver war nicht verschlüsselt.",
+	},
+	"short-notice": {
+		"The notices for this move could be shorter than promised.",
+		"Les préavis de cette migration ont pu être plus courts que promis.",
+		"Die Ankündigungen dieses Umzugs konnten kürzer ausfallen als zugesagt.",
+	},
+	"passwords-first": {
+		"The temporary password was set before the messages were copied.",
+		"Le mot de passe temporaire a été défini avant la copie des messages.",
+		"Das vorläufige Passwort wurde gesetzt, bevor die Nachrichten kopiert wurden.",
+	},
 	"verify-failed": {
 		"The check of the copied messages found a difference.",
 		"Le contrôle des messages copiés a révélé une différence.",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"godwit/plans"
@@ -26,8 +27,13 @@ func prepareOutput(ctx context.Context, plan *plans.Plan) (*os.Root, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("output.dir %s is not a folder (a link?): name the folder itself", dir)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder, for its owner alone
-		return nil, fmt.Errorf("output.dir: %w; it has to belong to who runs godwit", err)
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("output.dir %s belongs to another user, who could change ledger, lists and keys: chown it, or choose another", dir)
+	}
+	if info.Mode().Perm() != 0o700 {
+		if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder, for its owner alone
+			return nil, fmt.Errorf("output.dir: %w", err)
+		}
 	}
 	if tracked := trackedBelow(ctx, dir); tracked != "" {
 		return nil, fmt.Errorf("git tracks %s in the output folder %s, which will hold passwords: choose another output.dir, or git rm --cached what is there", tracked, dir)

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"godwit/pipeline"
+	"godwit/plans"
 )
 
 func reportCommand() *cobra.Command {
@@ -39,6 +42,11 @@ temporary passwords, and the lists that were written are the only ones.`,
 				return exit{exitWrong, err}
 			}
 			defer func() { err = errors.Join(err, output.Close()) }()
+			if closing != "" {
+				if err := finished(c.Context(), plan, closing); err != nil {
+					return err
+				}
+			}
 			if err := pipeline.Rewrite(ctx, plan, l, t.stages(l, output, nil), clock); err != nil {
 				return err
 			}
@@ -50,4 +58,25 @@ temporary passwords, and the lists that were written are the only ones.`,
 	}
 	c.Flags().StringVar(&closing, "close", "", "destroy this batch's key: Godwit forgets its passwords")
 	return c
+}
+
+// finished refuses to close a batch whose temporary passwords are still needed.
+func finished(ctx context.Context, plan *plans.Plan, batch string) error {
+	subjects, err := look(ctx, plan)
+	if err != nil {
+		return err
+	}
+	var waiting []string
+	for s := range subjects {
+		for _, a := range s.Service.Accounts {
+			status := pipeline.Status(a, s.Accounts[a.Address], s.State)
+			if s.Batch.Name == batch && a.Passwords == "temporary" && status != "done" && status != "skipped" {
+				waiting = append(waiting, a.Address+" ("+status+")")
+			}
+		}
+	}
+	if len(waiting) > 0 {
+		return exit{exitWrong, fmt.Errorf("batch %s still needs its passwords for %s", batch, strings.Join(waiting, ", "))}
+	}
+	return nil
 }

@@ -17,8 +17,8 @@ func retryCommand() *cobra.Command {
 		Long: `A person's word that an account or a service may go on: its trouble is cleared,
 notices that were refused or are unknown go out again at the next run.`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			if (account == "") == (service == "") {
-				return exit{exitWrong, errors.New("say which: --account A or --service S")}
+			if account != "" && service != "" {
+				return exit{exitWrong, errors.New("--account or --service, not both; neither means everything")}
 			}
 			plan, err := load(args[0])
 			if err != nil {
@@ -34,13 +34,16 @@ notices that were refused or are unknown go out again at the next run.`,
 				batches = append(batches, b.Name)
 			}
 			n, err := pipeline.Retry(c.Context(), l, clock, batches, func(k ledger.Key) bool {
-				return account != "" && k.Account == account || service != "" && k.Service == service
+				return account == "" && service == "" || account != "" && k.Account == account || service != "" && k.Service == service
 			})
-			if err == nil && n == 0 {
-				return exit{exitWrong, fmt.Errorf("nothing of %s%s is held or has failed", account, service)}
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return exit{exitWrong, fmt.Errorf("nothing of %s is held or has failed", account+service+map[bool]string{true: "the plan"}[account+service == ""])}
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%d cleared; the next run goes on: godwit run %s\n", n, args[0])
-			return err
+			return nil
 		},
 	}
 	c.Flags().StringVar(&account, "account", "", "this account")

@@ -27,15 +27,23 @@ func runCommand(hurry <-chan struct{}) *cobra.Command {
 Call it every night or every quarter of an hour: what is done is not done again.
 Ctrl-C finishes or undoes what is in flight; a second one undoes at once.`,
 		RunE: func(c *cobra.Command, args []string) error {
+			if format != "text" && format != "json" {
+				return exit{exitWrong, fmt.Errorf("--log-format %q: write text or json", format)}
+			}
 			if dry {
 				return preview(c.Context(), c.OutOrStdout(), args[0], now, batch, false)
 			}
 			log := logger(format)
 			plan, clock, err := planAt(args[0], now)
 			if err != nil {
-				return errors.Join(err, releaseWithoutPlan(c.Context(), args[0], log))
+				return afterRelease(err, releaseWithoutPlan(c.Context(), args[0], log))
 			}
-			return run(c.Context(), plan, clock, now != "", batch, hurry, log, c.ErrOrStderr())
+			err = run(c.Context(), plan, clock, now != "", batch, hurry, log, c.ErrOrStderr())
+			var e exit
+			if errors.As(err, &e) && e.code == exitWrong { // nothing was started: but is somebody still frozen?
+				return afterRelease(err, releaseWithoutPlan(c.Context(), args[0], log))
+			}
+			return err
 		},
 	}
 	c.Flags().StringVar(&batch, "batch", "", "only this batch")
@@ -81,7 +89,7 @@ func run(ctx context.Context, plan *plans.Plan, clock pipeline.Clock, rehearsal 
 	defer show.close()
 	runner := pipeline.Runner{
 		Plan: plan, Ledger: l, Stages: t.stages(l, output, show.account), Clock: clock, Log: log, Batch: batch, Hurry: hurry,
-		Patience: 10 * time.Minute,
+		Patience: 3 * time.Minute,
 	}
 	tally, err := runner.Run(ctx)
 	return verdict(ctx, tally, err, plan.File)
@@ -123,7 +131,7 @@ func frozen(states []ledger.State, plan string) error {
 	text := "\n*** ACCOUNTS MAY STILL BE FROZEN ***"
 	for _, s := range states {
 		if s.Phase == ledger.Switching {
-			text += fmt.Sprintf("\n%s: its switch is not finished; finish it with: godwit run %s", s.Key.Account, plan)
+			text += fmt.Sprintf("\n%s: its switch is not finished; try it again with: godwit thaw %s --account %s", s.Key.Account, plan, s.Key.Account)
 			continue
 		}
 		text += fmt.Sprintf("\n%s: frozen since %s; thaw it with: godwit thaw %s --account %s", s.Key.Account, s.FrozenAt.Format(time.RFC3339), plan, s.Key.Account)
@@ -149,6 +157,16 @@ func releaseWithoutPlan(ctx context.Context, file string, log *slog.Logger) erro
 	return err
 }
 
+// afterRelease joins what is wrong with the plan and how the release ended:
+// who may still be frozen comes last, and decides the exit code.
+func afterRelease(wrong, released error) error {
+	var e exit
+	if errors.As(released, &e) && e.code == exitFrozen {
+		return exit{exitFrozen, errors.Join(wrong, released)}
+	}
+	return errors.Join(wrong, released)
+}
+
 // release thaws the accounts that match, with nothing but the ledger.
 func release(ctx context.Context, path string, log *slog.Logger, match func(ledger.State) bool) (left []ledger.State, err error) {
 	l, clock, err := reopen(ctx, path)
@@ -156,7 +174,8 @@ func release(ctx context.Context, path string, log *slog.Logger, match func(ledg
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	return pipeline.Release(ctx, l, []pipeline.Stage{stages.Freeze{Open: freezer, Now: clock.Now}}, clock, log, match)
+	rescue := []pipeline.Stage{stages.Freeze{Open: freezer, Now: clock.Now}, stages.Credentials{Open: freezer, Now: clock.Now}}
+	return pipeline.Release(ctx, l, rescue, clock, log, match)
 }
 
 func hasBatch(plan *plans.Plan, name string) bool {

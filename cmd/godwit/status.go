@@ -104,7 +104,8 @@ func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string)
 			st.Hint = "change the plan as it says; it goes on by itself"
 		}
 	case st.Status == "frozen":
-		st.Hint = fmt.Sprintf("if no run is at work: godwit run %s", file)
+		st.Detail = "frozen since " + state.FrozenAt.In(s.Plan.Timezone).Format("15:04:05") + ", must be open by " + state.Deadline.In(s.Plan.Timezone).Format("15:04:05")
+		st.Hint = fmt.Sprintf("if no run is at work: godwit thaw %s --account %s", file, a.Address)
 	case st.Status != "done":
 		st.Next = pipeline.Schedule(s, now)
 	}
@@ -146,6 +147,9 @@ func table(out io.Writer, all []standing, zone *time.Location) error {
 			next = "next: " + s.Next[0].What + " " + s.Next[0].At.In(zone).Format("2006-01-02 15:04")
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Batch, s.Account, s.Status, sheet.Safe(s.Detail), next+s.Hint)
+	}
+	if err := w.Flush(); err != nil { // the history has columns of its own
+		return err
 	}
 	for _, s := range all {
 		for _, e := range s.History {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,17 +23,23 @@ func thawCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "thaw PLAN", Short: "Release accounts that a broken run left frozen", Args: cobra.ExactArgs(1),
 		Long: `Thaws what is frozen and nobody works on, with what the ledger keeps: the plan
-need not be readable. Accounts on the way to their switch are left to "run".`,
+need not be readable. An account that has passed the point of no return is not
+thawed but switched. PLAN may also be the ledger's file.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			name, output, ok := plans.Where(args[0])
-			if !ok {
-				return exit{exitWrong, fmt.Errorf("%s: no plan, or one without a name", args[0])}
+			path := args[0]
+			if filepath.Ext(path) != ".ledger" {
+				name, output, ok := plans.Where(path)
+				if !ok {
+					return exit{exitWrong, fmt.Errorf("%s: no plan, or one without a name; give the ledger's file instead, NAME.ledger in its output folder", path)}
+				}
+				path = filepath.Join(output, name+".ledger")
 			}
 			now := time.Now()
+			asked := 0
 			match := func(s ledger.State) bool {
 				return (account == "" || s.Key.Account == account) && (!overdue || now.Before(s.FrozenAt) || !now.Before(s.Deadline))
 			}
-			left, err := release(c.Context(), filepath.Join(output, name+".ledger"), logger("text"), match)
+			left, err := release(c.Context(), path, logger("text"), counting(match, &asked))
 			if err != nil {
 				return err
 			}
@@ -41,10 +49,18 @@ need not be readable. Accounts on the way to their switch are left to "run".`,
 					still = append(still, s)
 				}
 			}
-			if len(still) > 0 {
+			switch {
+			case len(still) > 0:
 				return exit{exitFrozen, frozen(still, args[0])}
+			case asked == 0 && account != "" && len(left) > 0:
+				return exit{exitFrozen, errors.Join(fmt.Errorf("%s is not frozen", account), frozen(left, args[0]))}
+			case asked == 0 && account != "":
+				return exit{exitWrong, fmt.Errorf("%s is not frozen, nor is anybody else", account)}
+			case asked == 0:
+				fmt.Fprintln(c.OutOrStdout(), "nobody is frozen")
+			default:
+				fmt.Fprintf(c.OutOrStdout(), "%d released\n", asked)
 			}
-			fmt.Fprintln(c.OutOrStdout(), "nothing is frozen any more that was asked for")
 			return nil
 		},
 	}
@@ -53,10 +69,27 @@ need not be readable. Accounts on the way to their switch are left to "run".`,
 	return c
 }
 
+// counting counts what match lets through; Release asks it from many goroutines.
+func counting(match func(ledger.State) bool, n *int) func(ledger.State) bool {
+	var mu sync.Mutex
+	return func(s ledger.State) bool {
+		ok := match(s)
+		if ok {
+			mu.Lock()
+			*n++
+			mu.Unlock()
+		}
+		return ok
+	}
+}
+
 // reopen opens a ledger that exists, of whatever kind it is; a rehearsal goes
 // on with the machine's clock.
 func reopen(ctx context.Context, path string) (ledger.Ledger, pipeline.Clock, error) {
 	look, err := sqlite.Read(ctx, path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, pipeline.Clock{}, exit{exitWrong, fmt.Errorf("there is no ledger %s: no run has been made yet", path)}
+	}
 	if err != nil {
 		return nil, pipeline.Clock{}, exit{exitWrong, err}
 	}

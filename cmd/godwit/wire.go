@@ -145,6 +145,7 @@ func notices(plan *plans.Plan, b *plans.Batch) (*templates.Set, error) {
 func (t *tools) validate() stages.Validate {
 	return stages.Validate{
 		Plan: t.plan, Servers: t.servers, Admins: t.admins, Now: t.clock.Now, Drivers: t.programs,
+		Driver: t.freeze, Open: freezer,
 		Sender: func(b *plans.Batch) *mailer.Sender { return t.senders[b] },
 	}
 }
@@ -179,7 +180,7 @@ func (t *tools) stages(l ledger.Ledger, output *os.Root, progress func(account s
 		},
 		stages.Freeze{Plan: t.plan, Servers: t.servers, Driver: t.freeze, Open: freezer, Now: now},
 		stages.Copy{Plan: t.plan, Servers: t.servers, Admins: t.admins, Vault: t.vault, Now: now, Progress: progress},
-		stages.Credentials{Plan: t.plan, Servers: t.servers, Admins: t.admins, Driver: t.freeze, Open: freezer, Vault: t.vault, Now: now},
+		stages.Credentials{Plan: t.plan, Servers: t.servers, Admins: t.admins, Open: freezer, Vault: t.vault, Now: now},
 		stages.Report{Plan: t.plan, Ledger: l, Output: output, Vault: t.vault},
 	)
 }

@@ -52,7 +52,7 @@ type Entry struct {
 	Text   string    `json:"text,omitempty"` // for the operator; never a secret
 }
 
-// Change is what one Write makes durable, all of it or nothing.
+// Change is part of what one Write makes durable.
 type Change struct {
 	Key   Key
 	Entry *Entry            // appended
@@ -63,14 +63,23 @@ type Change struct {
 // Ledger is implemented by sqlite, which passes ledgertest. A Ledger belongs to
 // one run: opening it for writing takes the plan's lock.
 type Ledger interface {
-	// Write makes c durable. It returns once c survives a crash.
-	Write(ctx context.Context, c Change) error
+	// Write makes changes durable, all of them or none. It returns once they
+	// survive a crash.
+	Write(ctx context.Context, changes ...Change) error
 
 	// States returns the rows of a batch, in the order of service and account.
 	States(ctx context.Context, batch string) ([]State, error)
 
-	// Frozen returns the accounts that are frozen and not on the way to a switch.
-	Frozen(ctx context.Context) ([]State, error)
+	// Underway returns the accounts whose cutover has begun and has not ended,
+	// of all batches.
+	Underway(ctx context.Context) ([]State, error)
+
+	// Homes returns the batches that hold rows of each service.
+	Homes(ctx context.Context) (map[string][]string, error)
+
+	// Move carries the rows and kept values of a service over to another batch.
+	// The history stays where it was written.
+	Move(ctx context.Context, service, from, to string) error
 
 	// Entries yields the history of key, oldest first. Empty fields of key
 	// match everything.

@@ -46,22 +46,22 @@ type State struct {
 
 	Waved []string `json:"waved,omitempty"` // reasons that a person let pass once
 
-	// An account's cutover.
-	Night       string    `json:"night,omitempty"` // 2006-01-02; "" is the batch's date
-	Deferrals   int       `json:"deferrals,omitempty"`
-	Told        bool      `json:"told,omitempty"` // the deferral to Night was announced
-	FrozenAt    time.Time `json:"frozen_at,omitzero"`
-	Deadline    time.Time `json:"deadline,omitzero"`
-	ReleasedAt  time.Time `json:"released_at,omitzero"`
-	SwitchedAt  time.Time `json:"switched_at,omitzero"`
-	VerifiedAt  time.Time `json:"verified_at,omitzero"`
-	Thaw        *Thaw     `json:"thaw,omitempty"` // how to undo the freeze without the plan
-	NotFrozen   bool      `json:"not_frozen,omitempty"`
-	Revision    string    `json:"revision,omitempty"` // plan_revision and
-	Extra       []Field   `json:"extra,omitempty"`    // x_ columns at the cutover
-	ValidUntil  time.Time `json:"valid_until,omitzero"`
-	PasswordAt  time.Time `json:"password_at,omitzero"` // sealed
-	PasswordSet time.Time `json:"password_set,omitzero"`
+	// An account's promise and cutover.
+	Promise     *Promise      `json:"promise,omitempty"` // what was announced for it last
+	Night       string        `json:"night,omitempty"`   // 2006-01-02, deferred to; "" is the batch's date
+	Deferrals   int           `json:"deferrals,omitempty"`
+	FrozenAt    time.Time     `json:"frozen_at,omitzero"`
+	Deadline    time.Time     `json:"deadline,omitzero"`
+	ReleasedAt  time.Time     `json:"released_at,omitzero"`
+	Interrupted time.Duration `json:"interrupted,omitempty"` // all its freezes together
+	SwitchedAt  time.Time     `json:"switched_at,omitzero"`
+	VerifiedAt  time.Time     `json:"verified_at,omitzero"`
+	Thaw        *Thaw         `json:"thaw,omitempty"` // how to thaw or switch it without the plan
+	NotFrozen   bool          `json:"not_frozen,omitempty"`
+	Revision    string        `json:"revision,omitempty"`    // plan_revision and
+	Extra       []Field       `json:"extra,omitempty"`       // x_ columns at the cutover
+	PasswordAt  time.Time     `json:"password_at,omitzero"`  // made and sealed
+	PasswordSet time.Time     `json:"password_set,omitzero"` // on the target
 
 	// An account's copy.
 	Passes   int           `json:"passes,omitempty"`
@@ -74,11 +74,15 @@ type State struct {
 	Copied   int           `json:"copied,omitempty"`
 	Already  int           `json:"already,omitempty"`
 	Skipped  int           `json:"skipped,omitempty"`
+	Noted    int           `json:"noted,omitempty"` // rows of skipped.csv
 
 	// A service.
-	ValidatedAt time.Time          `json:"validated_at,omitzero"`
-	Promise     *Promise           `json:"promise,omitempty"`
-	Notices     map[string]*Notice `json:"notices,omitempty"` // by Notice.ID
+	ValidatedAt time.Time    `json:"validated_at,omitzero"`
+	Kept        map[int]bool `json:"kept,omitempty"`     // N of the "Nd before" notices that the promise in force was told by
+	Sequence    int          `json:"sequence,omitempty"` // of its invites
+
+	// The contact's copies in the service's row, a user's in the account's.
+	Notices map[string]*Delivery `json:"notices,omitempty"` // by the notice's ID
 }
 
 // Field is an x_ column.
@@ -96,32 +100,30 @@ type Thaw struct {
 	Request map[string]string `json:"request"`
 }
 
-// Promise is what a customer was told last.
+// Promise is what was announced for an account last.
 type Promise struct {
 	Date      string        `json:"date"` // 2006-01-02, the night
-	From      time.Duration `json:"from"`
+	From      time.Duration `json:"from"` // the window, since midnight
 	Until     time.Duration `json:"until"`
 	Temporary bool          `json:"temporary"`
 	Target    string        `json:"target"`
-	Accounts  []string      `json:"accounts"`
-	At        time.Time     `json:"at"`
-	Sequence  int           `json:"sequence"` // of the invite
-	Kept      map[int]bool  `json:"kept"`     // N of the "Nd before" notices this promise has been told by
 }
 
-// Notice is what became of one notice, per recipient.
-type Notice struct {
-	ID         string               `json:"id"` // 7d@2026-12-02, changed@1, done
-	Recipients map[string]*Delivery `json:"recipients"`
-}
-
-// Delivery is one recipient's copy.
+// Delivery is what became of one reader's copy of a notice.
 type Delivery struct {
-	Account   string    `json:"account,omitempty"` // "" for the contact
-	Verdict   string    `json:"verdict"`           // accepted refused later unknown
+	To        string    `json:"to"`
+	Verdict   string    `json:"verdict"` // accepted refused later unknown
 	Text      string    `json:"text,omitempty"`
 	At        time.Time `json:"at"`
 	MessageID string    `json:"message_id"`
+}
+
+// Final says that the copy is not tried again by itself.
+func (d *Delivery) Final() bool { return d != nil && d.Verdict != "later" }
+
+// Lost says that the copy may not have arrived, and is not tried again by itself.
+func (d *Delivery) Lost() bool {
+	return d != nil && (d.Verdict == "refused" || d.Verdict == "unknown")
 }
 
 // Marshal and Unmarshal keep the stored form in one place for all stores.
@@ -138,8 +140,16 @@ func (s *State) Unmarshal(data []byte) error {
 	return nil
 }
 
-// Out says that the source account is frozen and still has to be released.
+// Out says that the user is locked out of the source mailbox.
 func (s State) Out() bool { return !s.FrozenAt.IsZero() && s.ReleasedAt.IsZero() }
+
+// Release ends the interruption at now and adds it up.
+func (s *State) Release(now time.Time) {
+	if s.Out() {
+		s.ReleasedAt = now
+		s.Interrupted += now.Sub(s.FrozenAt)
+	}
+}
 
 // InCutover says that a cutover has begun and has not ended.
 func (s State) InCutover() bool {

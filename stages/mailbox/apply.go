@@ -50,13 +50,16 @@ func (l *lane) takeOver(j *job) error {
 			rec.Notes = append(rec.Notes, Skipped{Folder: j.name, UID: t.uid, Date: t.time(), Bytes: t.size, Reason: Altered,
 				Detail: "the target held it before, with another date"})
 		}
-		j.st.Bytes += t.size
+		rec.Bytes += t.size
 	}
 	changes := map[string][]byte{}
 	if !rec.empty() {
 		changes[recordKey(j.source.wire, j.st.next)] = mustJSON(rec)
 		j.st.fold(rec)
 		j.st.next++
+	}
+	for _, key := range j.stale {
+		changes[key] = nil
 	}
 	j.st.Complete = false
 	changes[folderKey(j.source.wire)] = j.st.pack()
@@ -230,6 +233,9 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 		st.ModSeq = 0 // flags and deletions were not looked at
 	}
 	st.Complete = j.here
+	if st.Tries++; !st.hasUnreadable() {
+		st.Tries = 0
+	}
 	return put(l.pass.ctx, l.pass.Store, map[string][]byte{folderKey(key): st.pack()})
 }
 
@@ -267,7 +273,7 @@ func (l *lane) leave(j *job) error {
 		}
 	}
 	l.pass.names = names
-	changes := map[string][]byte{folderKey(j.source.wire): nil, "folders": mustJSON(names)}
+	changes := map[string][]byte{folderKey(j.source.wire): nil, "folders": saveNames(names)}
 	for n := j.st.Verified; n < j.st.next; n++ {
 		changes[recordKey(j.source.wire, n)] = nil
 	}

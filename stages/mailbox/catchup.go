@@ -107,6 +107,7 @@ func (r *pass) dropFrom(j *job, heads map[uint32]header, digests map[uint32][]by
 		rec.Targets = append(rec.Targets, 0)
 		rec.Flags = append(rec.Flags, m.flags)
 		rec.Digests = append(rec.Digests, nil)
+		rec.Bytes += m.size
 		return true
 	})
 	if rec.empty() {

@@ -1,6 +1,9 @@
 package mailbox
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // change is a flag change to carry: from what the source told last to what it
 // tells now. Flags that the target's user set meanwhile are left alone,
@@ -64,14 +67,14 @@ func (st *folderState) changed(e entry, flags string) (change, bool) {
 
 // settled drops from fresh what was named already and would only be refused
 // again; the rest is tried. What is gone at the source is no longer named.
-func (st *folderState) settled(fresh []meta, present func(uint32) bool, limit int64) []meta {
+func (st *folderState) settled(fresh []meta, present func(uint32) bool, limit int64, retries bool) []meta {
 	named := map[uint32]Skipped{}
 	kept := st.Skipped[:0]
 	for _, s := range st.Skipped {
 		if s.UID != 0 && !present(s.UID) {
 			continue
 		}
-		retry := s.Reason == Unreadable || s.Reason == TooLarge && (limit == 0 || s.Bytes > 0 && s.Bytes <= limit)
+		retry := s.Reason == Unreadable && retries || s.Reason == TooLarge && (limit == 0 || s.Bytes > 0 && s.Bytes <= limit)
 		if s.UID != 0 && retry {
 			continue
 		}
@@ -95,6 +98,18 @@ func (st *folderState) settled(fresh []meta, present func(uint32) bool, limit in
 		}
 	}
 	return out
+}
+
+// maxTries is in how many passes a message that could not be read is tried.
+const maxTries = 3
+
+// retries tells whether messages are to be tried that could not be read.
+func (st *folderState) retries() bool {
+	return st.Tries < maxTries && st.hasUnreadable()
+}
+
+func (st *folderState) hasUnreadable() bool {
+	return slices.ContainsFunc(st.Skipped, func(s Skipped) bool { return s.UID != 0 && s.Reason == Unreadable })
 }
 
 // tooMany tells whether a person must look before so much is deleted.

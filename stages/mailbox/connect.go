@@ -55,10 +55,13 @@ func open(ctx context.Context, e Endpoint) (*session, error) {
 		return nil, fmt.Errorf("%s: %w", e.Server.Address, err)
 	}
 	if err := s.signIn(ctx, e); err != nil {
+		if errors.Is(err, errClosed) && ctx.Err() == nil {
+			err = fmt.Errorf("%w: %w", ErrDropped, err)
+		}
 		s.abort()
 		return nil, fmt.Errorf("%s: sign in as %q: %w", e.Server.Address, safe(e.Login.User), err)
 	}
-	if _, err := s.examine("INBOX"); err != nil {
+	if err := s.prove(); err != nil {
 		if _, ok := refused(err); ok && !errors.Is(err, ErrBusy) {
 			err = fmt.Errorf("%w: %w", ErrLogin, err)
 		}
@@ -66,6 +69,20 @@ func open(ctx context.Context, e Endpoint) (*session, error) {
 		return nil, fmt.Errorf("%s: open INBOX of %q: %w", e.Server.Address, safe(e.Login.User), err)
 	}
 	return s, nil
+}
+
+// prove opens INBOX and leaves it again: a login that cannot do that is none.
+// It is not kept open, because servers tell old counts of an open folder.
+func (s *session) prove() error {
+	leave := "CLOSE" // of a folder opened read-only: nothing is removed
+	if s.has("UNSELECT") {
+		leave = "UNSELECT"
+	}
+	replies, err := s.w.doAll([]string{`EXAMINE "INBOX"`, leave}, nil)
+	if err != nil {
+		return err
+	}
+	return replies[0].err()
 }
 
 // connect reaches the server and reads its greeting. Nothing secret is sent.

@@ -32,10 +32,12 @@ func (r refusal) Error() string {
 	return fmt.Sprintf("server said: %s %s", r.Kind, text)
 }
 
-// refused tells a command's refusal from a lost connection.
+// refused tells a command's refusal from a lost connection, and from a refused
+// sign-in in the middle of a pass.
 func refused(err error) (refusal, bool) {
 	var r refusal
-	ok := errors.As(err, &r)
+	var u *unreachable
+	ok := errors.As(err, &r) && !errors.As(err, &u)
 	return r, ok
 }
 

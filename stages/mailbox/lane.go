@@ -41,20 +41,41 @@ func (l *lane) live(s **session, e Endpoint) (*session, error) {
 			return nil, fmt.Errorf("%s: %w", e.Server.Address, err)
 		}
 		if l.redials.Add(1) > maxRedials {
-			return nil, fmt.Errorf("%s: the connection was lost %d times, last: %w", e.Server.Address, maxRedials, err)
+			return nil, &unreachable{fmt.Errorf("%s: the connection was lost %d times, last: %w", e.Server.Address, maxRedials, err)}
 		}
 	}
 	fresh, err := open(l.pass.ctx, e)
 	if err != nil {
-		return nil, err
+		return nil, &unreachable{err}
 	}
 	*s = fresh
 	return fresh, nil
 }
 
-// lost tells a lost connection from what a server refused and from our own
-// end.
+// ready opens both connections of a further lane. A server that has no room
+// for it is left with those before.
+func (l *lane) ready() bool {
+	for _, open := range []func() (*session, error){l.source, l.target} {
+		if _, err := open(); errors.Is(err, ErrBusy) {
+			return false
+		}
+	}
+	return true
+}
+
+// unreachable is a connection that could not be opened: no message is to blame.
+type unreachable struct{ err error }
+
+func (u *unreachable) Error() string { return u.err.Error() }
+func (u *unreachable) Unwrap() error { return u.err }
+
+// lost tells a lost connection, which can be opened again, from what a server
+// refused and from our own end.
 func lost(err error) bool {
+	var u *unreachable
+	if errors.As(err, &u) {
+		return false
+	}
 	return errors.Is(err, errClosed) || errors.Is(err, errStall) || errors.Is(err, errHostile)
 }
 

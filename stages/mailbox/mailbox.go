@@ -1,6 +1,24 @@
 // Package mailbox copies one mailbox to another over IMAP: it connects, maps
 // folders, transfers what the target lacks, and verifies what it gives back.
 // It knows no plan and no stage.
+//
+//	Pass.Run    list -> settle -> scan -> moves -> check -> create -> apply
+//	            (pass.go)  (settle.go) (scan.go) (moves.go)  (create.go) (apply.go)
+//	apply       transfer.go fetches groups, copier.go appends them, append.go
+//	            is how they go over the wire: the place to make it faster
+//	the ledger  state.go: what is kept, and under which keys
+//	the wire    connect.go signs in with the library; wire.go stands under it
+//
+// The library (go-imap) greets, signs in and keeps the capabilities. The
+// commands that carry data are sent and read here, through wire.do, because the
+// library ends the connection at the first value it does not know, writes every
+// APPEND with a wait and lacks MULTIAPPEND; parse.go refuses nothing, and what
+// it cannot read is missing, asked for again and then named.
+//
+// Nothing is believed unchecked: a body counts once its FETCH has ended with OK,
+// a message is written down as copied once the target has told its UID or shows
+// it, and before each group the ledger holds what may stand at the target's
+// end. A crash at any point is resolved there, by content.
 package mailbox
 
 import (
@@ -15,6 +33,9 @@ import (
 var (
 	// ErrLogin means that the server refused the credentials.
 	ErrLogin = errors.New("login refused")
+	// ErrDropped means that the server ended the connection instead of answering
+	// a sign-in. Dovecot does so for a master user and an account it lacks.
+	ErrDropped = errors.New("no answer to the sign-in (is there such a mailbox?)")
 	// ErrBusy means that the server asks to come back later ([INUSE], [LIMIT],
 	// [UNAVAILABLE], throttling, too many connections).
 	ErrBusy = errors.New("the server asks to come back later")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"flag"
 	"fmt"
 	"os"
 	"sort"
@@ -19,7 +20,10 @@ import (
 	"godwit/stages/mailbox"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "50") // quick; the command line overrides it
+	goleak.VerifyTestMain(m)
+}
 
 // memory is a Store in memory. crash, if set, is called at every Put, before
 // and after the change; what it returns ends the Put.

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ type move struct {
 
 // moveIntent is what the ledger knows of a move on its way.
 type moveIntent struct {
-	From, To string   // source folders
+	From, To string   // source folders, percent-encoded
 	Next     uint32   // UIDNEXT of the target folder before
 	Validity uint32   // of the target folder
 	Gone     []uint32 // source UIDs in From
@@ -29,6 +30,7 @@ type moveIntent struct {
 	Targets  []uint32 // UIDs at the target before
 	Flags    []string
 	Digests  [][]byte
+	Dates    []int64
 }
 
 // shape is what a message keeps when it is moved: its date and its content. A
@@ -208,13 +210,14 @@ func (r *pass) applyMoves(ctx context.Context, moves []move) error {
 
 func (r *pass) moveOnce(ctx context.Context, from, to *job, moves []move) error {
 	slices.SortFunc(moves, func(a, b move) int { return int(int64(a.target) - int64(b.target)) })
-	it := moveIntent{From: from.source.wire, To: to.source.wire, Next: to.target.next, Validity: to.st.TargetValidity}
+	it := moveIntent{From: url.PathEscape(from.source.wire), To: url.PathEscape(to.source.wire), Next: to.target.next, Validity: to.st.TargetValidity}
 	for _, m := range moves {
 		it.Gone = append(it.Gone, m.gone)
 		it.Fresh = append(it.Fresh, m.fresh.uid)
 		it.Targets = append(it.Targets, m.target)
 		it.Flags = append(it.Flags, m.flags)
 		it.Digests = append(it.Digests, m.digest)
+		it.Dates = append(it.Dates, m.fresh.date)
 	}
 	placed := map[uint32]uint32{}
 	if from.st.Target == to.st.Target {
@@ -355,6 +358,9 @@ func (r *pass) noteMoves(from, to *job, it moveIntent, placed map[uint32]uint32)
 		next = max(next, placed[it.Targets[i]]+1)
 	}
 	to.target.next = next
+	if n := len(from.st.entries); n > 0 {
+		rec.Bytes = from.st.Bytes * int64(len(it.Gone)) / int64(n) // sizes are not kept
+	}
 	from.st.forget(it.Gone)
 	to.st.fold(rec)
 	key := recordKey(to.source.wire, to.st.next)

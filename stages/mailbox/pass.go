@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -56,8 +55,9 @@ type job struct {
 	exists bool // the target has it
 
 	scanned bool
-	reset   bool // the state must be written before anything is copied
-	box     box  // of the source, as opened
+	stale   []string // keys of records of a map that is void
+	reset   bool     // the state must be written before anything is copied
+	box     box      // of the source, as opened
 	fresh   []meta
 	taken   []taken // fresh ones that the target holds already
 	gone    []uint32
@@ -107,7 +107,7 @@ func (r *pass) run(ctx context.Context) error {
 	if err := r.settleMove(ctx); err != nil {
 		return err
 	}
-	if err := r.each(ctx, r.jobs, (*lane).scan); err != nil {
+	if err := r.scanAll(ctx); err != nil {
 		return err
 	}
 	var moves []move
@@ -116,7 +116,7 @@ func (r *pass) run(ctx context.Context) error {
 		if moves, err = r.findMoves(ctx); err != nil {
 			return err
 		}
-		if err := r.checkDeletions(moves); err != nil {
+		if err := r.checkDeletions(); err != nil {
 			return err
 		}
 	} else if err := r.dropKnown(ctx); err != nil {
@@ -133,33 +133,31 @@ func (r *pass) run(ctx context.Context) error {
 	if err := r.applyMoves(ctx, moves); err != nil {
 		return err
 	}
-	return r.each(ctx, r.jobs, (*lane).apply)
+	var todo []*job
+	for _, j := range r.jobs {
+		if j.scanned {
+			todo = append(todo, j)
+		}
+	}
+	return r.each(ctx, todo, (*lane).apply)
 }
 
 // each runs do for every job, spread over the lanes. The first error ends it;
 // a further lane that the server has no room for is done without.
 func (r *pass) each(ctx context.Context, jobs []*job, do func(*lane, context.Context, *job) error) error {
-	var todo []*job
+	queue := make(chan *job, len(jobs))
 	for _, j := range jobs {
-		if j.here || j.scanned {
-			todo = append(todo, j)
-		}
-	}
-	queue := make(chan *job, len(todo))
-	for _, j := range todo {
 		queue <- j
 	}
 	close(queue)
 	g, gctx := errgroup.WithContext(ctx)
 	for i, l := range r.lanes {
-		if i >= len(todo) {
+		if i >= len(jobs) {
 			break
 		}
 		g.Go(func() error {
-			if i > 0 && len(queue) > 0 && l.src == nil {
-				if _, err := l.source(); errors.Is(err, ErrBusy) {
-					return nil
-				}
+			if i > 0 && l.src == nil && !l.ready() {
+				return nil
 			}
 			for j := range queue {
 				if gctx.Err() != nil {
@@ -185,7 +183,8 @@ func (r *pass) list(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if _, err := getJSON(ctx, r.Store, "folders", &r.names); err != nil {
+	var err error
+	if r.names, err = loadNames(ctx, r.Store); err != nil {
 		return err
 	}
 	if len(source) == 0 && len(r.names) == 0 {
@@ -285,7 +284,7 @@ func (r *pass) remember(ctx context.Context) error {
 	}
 	slices.Sort(names)
 	r.names = names
-	return put(ctx, r.Store, map[string][]byte{"folders": mustJSON(names)})
+	return put(ctx, r.Store, map[string][]byte{"folders": saveNames(names)})
 }
 
 // collect makes the result complete as of this pass.

@@ -8,6 +8,24 @@ import (
 	"strconv"
 )
 
+// scanAll scans the folders that may have changed. What LIST-STATUS shows to be
+// unchanged costs nothing, not even a second connection.
+func (r *pass) scanAll(ctx context.Context) error {
+	var todo []*job
+	for _, j := range r.jobs {
+		open, err := r.Store.Get(ctx, intentKey(j.source.wire))
+		if err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
+		if j.here && open == nil && j.unchanged() {
+			j.seen = int(j.st.Messages)
+			continue
+		}
+		todo = append(todo, j)
+	}
+	return r.each(ctx, todo, (*lane).scan)
+}
+
 // scan finds out what is new, gone and changed in a folder. It changes nothing
 // but what a crash left open.
 func (l *lane) scan(ctx context.Context, j *job) error {
@@ -54,7 +72,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 // told all of it.
 func (j *job) unchanged() bool {
 	b, st := j.source.box, j.st
-	return st.Complete && j.source.told && j.exists && len(st.Orphans) == 0 &&
+	return st.Complete && j.source.told && j.exists && len(st.Orphans) == 0 && !st.retries() &&
 		b.validity == st.SourceValidity && b.next == st.Next && b.messages == st.Messages &&
 		b.modseq != 0 && b.modseq == st.ModSeq && j.target.validity == st.TargetValidity
 }
@@ -79,6 +97,9 @@ func (j *job) revalidate() error {
 		}
 		st.entries, st.Skipped, st.Notes = nil, nil, folderNotes(st.Notes)
 		st.Complete, j.reset = false, true
+		for n := st.Verified; n < st.next; n++ {
+			j.stale = append(j.stale, recordKey(j.source.wire, n))
+		}
 		st.Folded, st.Verified = st.next, st.next
 	}
 	st.SourceValidity = j.box.validity
@@ -127,7 +148,7 @@ func (l *lane) diff(src *session, j *job) error {
 		return i < len(list) && list[i].uid == uid
 	}
 	j.gone, j.changes = gone, changes
-	fresh = st.settled(fresh, present, l.pass.limit)
+	fresh = st.settled(fresh, present, l.pass.limit, st.retries())
 	if len(st.entries) > 0 && len(fresh) > 0 {
 		if fresh, err = src.details(fresh); err != nil {
 			return err
@@ -221,13 +242,9 @@ func (l *lane) vanish(j *job) {
 
 // checkDeletions stops the pass before anything is changed where more has
 // vanished than a person wants to have deleted unseen.
-func (r *pass) checkDeletions(moves []move) error {
-	moved := map[*job]int{}
-	for _, m := range moves {
-		moved[m.from]++
-	}
+func (r *pass) checkDeletions() error {
 	for _, j := range r.jobs {
-		live, vanished := len(j.st.Orphans), len(j.orphans)-moved[j]
+		live, vanished := len(j.st.Orphans), len(j.orphans) // what was moved is no longer among the gone
 		for _, e := range j.st.entries {
 			if e.target != 0 {
 				live++

@@ -236,7 +236,7 @@ func flagSet(list []token) string {
 		if f == "" || f == `\Recent` || f == `\*` {
 			continue
 		}
-		flags = append(flags, strings.ReplaceAll(f, " ", "_"))
+		flags = append(flags, strings.ToValidUTF8(strings.ReplaceAll(f, " ", "_"), "\uFFFD"))
 	}
 	return joinFlags(flags)
 }

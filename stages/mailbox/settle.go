@@ -118,6 +118,7 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 			rec.Targets = append(rec.Targets, target)
 			rec.Flags = append(rec.Flags, it.Flags[i])
 			rec.Digests = append(rec.Digests, sent[source])
+			rec.Bytes += it.Sizes[i]
 		}
 	}
 	return rec, nil

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"net/url"
 	"slices"
 	"strconv"
 )
@@ -36,9 +37,9 @@ func (r *pass) settleMove(ctx context.Context) error {
 	return r.noteMoves(from, to, done, placed)
 }
 
-func (r *pass) jobOf(wire string) *job {
+func (r *pass) jobOf(escaped string) *job {
 	for _, j := range r.jobs {
-		if j.source.wire == wire {
+		if url.PathEscape(j.source.wire) == escaped {
 			return j
 		}
 	}
@@ -49,9 +50,9 @@ func (r *pass) jobOf(wire string) *job {
 // that is still there beside its copy is removed; what is in neither place is
 // copied again by the pass.
 func (r *pass) landed(ctx context.Context, from, to *job, it moveIntent) (map[uint32]uint32, error) {
-	sent := map[uint32][]byte{}
+	sent, dates := map[uint32][]byte{}, map[uint32]int64{}
 	for i, fresh := range it.Fresh {
-		sent[fresh] = it.Digests[i]
+		sent[fresh], dates[fresh] = it.Digests[i], it.Dates[i]
 	}
 	dst, err := r.lanes[0].target()
 	if err != nil {
@@ -60,22 +61,24 @@ func (r *pass) landed(ctx context.Context, from, to *job, it moveIntent) (map[ui
 	if _, err := dst.examine(to.st.Target); err != nil {
 		return nil, err
 	}
-	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", "(UID)", 0)
+	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", "(UID INTERNALDATE)", 0)
 	if err != nil {
 		return nil, err
 	}
 	var tail []uint32
+	there := map[uint32]int64{}
 	for _, m := range list {
 		mapped := slices.ContainsFunc(to.st.entries, func(e entry) bool { return e.target == m.uid })
 		if m.uid >= it.Next && !mapped {
 			tail = append(tail, m.uid)
+			there[m.uid] = m.date
 		}
 	}
 	found, err := dst.digests(ctx, tail)
 	if err != nil {
 		return nil, err
 	}
-	pairs := pairUp(side{it.Fresh, sent, nil}, side{tail, found, nil})
+	pairs := pairUp(side{it.Fresh, sent, dates}, side{tail, found, there})
 	placed := map[uint32]uint32{}
 	var originals []uint32
 	for i, fresh := range it.Fresh {

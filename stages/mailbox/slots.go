@@ -5,23 +5,30 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 )
 
 // slots is how many connections a server bears, over all accounts.
 type slots struct {
-	once sync.Once
-	sem  *semaphore.Weighted
+	once  sync.Once
+	sem   *semaphore.Weighted
+	order int64 // unique, so that all passes take their slots in one order
 }
 
+var servers atomic.Int64
+
 func (s *Server) semaphore() *semaphore.Weighted {
-	s.slots.once.Do(func() { s.slots.sem = semaphore.NewWeighted(int64(max(s.Connections, 1))) })
+	s.slots.once.Do(func() {
+		s.slots.sem = semaphore.NewWeighted(int64(max(s.Connections, 1)))
+		s.slots.order = servers.Add(1)
+	})
 	return s.slots.sem
 }
 
-// takeSlots takes all of what a pass needs, in the order of the addresses, so
-// that no two passes wait for each other.
+// takeSlots takes all of what a pass needs, in one order for all passes, so
+// that no two of them wait for each other.
 func takeSlots(ctx context.Context, needs ...need) (release func(), err error) {
 	sum := map[*Server]int{}
 	var servers []*Server
@@ -29,12 +36,12 @@ func takeSlots(ctx context.Context, needs ...need) (release func(), err error) {
 		if n.server.Connections <= 0 {
 			continue
 		}
-		if sum[n.server] == 0 {
+		if n.server.semaphore(); sum[n.server] == 0 {
 			servers = append(servers, n.server)
 		}
 		sum[n.server] += n.n
 	}
-	sort.Slice(servers, func(i, j int) bool { return servers[i].Address < servers[j].Address })
+	sort.Slice(servers, func(i, j int) bool { return servers[i].slots.order < servers[j].slots.order })
 	var taken []func()
 	release = func() {
 		for _, f := range taken {

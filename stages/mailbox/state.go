@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"sort"
 	"strconv"
@@ -21,7 +22,7 @@ import (
 //	intent/NAME           intent: the group that may be on its way
 //	moving                moveIntent: a move on the target that may be half done
 //
-// NAME is the source's spelling.
+// NAME is the source's spelling, percent-encoded.
 
 // entry maps one message; target 0 stands for one that was carried and that
 // the user of the target has since removed: it is not brought back.
@@ -33,7 +34,8 @@ type entry struct {
 // folderState is the UID map of one folder and what an unchanged folder is
 // known by.
 type folderState struct {
-	Target         string // on the target's wire
+	Target         string `json:"-"` // on the target's wire
+	Place          string // Target, escaped: names may hold any byte
 	Created        bool   // by Godwit
 	Subscribed     bool   // carried once; what the user does later stays
 	SourceValidity uint32
@@ -42,6 +44,7 @@ type folderState struct {
 	Messages       uint32
 	ModSeq         uint64
 	Complete       bool // the last pass came to its end
+	Tries          int  // passes in which messages could not be read
 	Bytes          int64
 	FlagSets       []string
 	Runs           []byte   // entries, packed
@@ -62,6 +65,7 @@ type record struct {
 	Digests          [][]byte // nil: taken over by content or moved, not copied by us
 	Skipped          []Skipped
 	Notes            []Skipped
+	Bytes            int64 // of these messages
 }
 
 // intent says which messages may stand at the target's end without a record.
@@ -74,9 +78,32 @@ type intent struct {
 	Flags    []string
 }
 
-func folderKey(name string) string        { return "folder/" + name }
-func intentKey(name string) string        { return "intent/" + name }
-func recordKey(name string, n int) string { return "copied/" + name + "/" + strconv.Itoa(n) }
+func folderKey(name string) string { return "folder/" + url.PathEscape(name) }
+func intentKey(name string) string { return "intent/" + url.PathEscape(name) }
+func recordKey(name string, n int) string {
+	return "copied/" + url.PathEscape(name) + "/" + strconv.Itoa(n)
+}
+
+// saveNames and loadNames keep wire names, which may hold any byte, in JSON.
+func saveNames(names []string) []byte {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = url.PathEscape(n)
+	}
+	return mustJSON(out)
+}
+
+func loadNames(ctx context.Context, store Store) (names []string, err error) {
+	if _, err := getJSON(ctx, store, "folders", &names); err != nil {
+		return nil, err
+	}
+	for i, n := range names {
+		if names[i], err = url.PathUnescape(n); err != nil {
+			return nil, fmt.Errorf("ledger: the list of folders: %w", err)
+		}
+	}
+	return names, nil
+}
 
 func getJSON(ctx context.Context, store Store, key string, v any) (found bool, err error) {
 	data, err := store.Get(ctx, key)
@@ -114,6 +141,9 @@ func loadFolder(ctx context.Context, store Store, name string) (*folderState, er
 		return nil, err
 	}
 	var err error
+	if st.Target, err = url.PathUnescape(st.Place); err != nil {
+		return nil, fmt.Errorf("ledger: the target of %q: %w", safe(name), err)
+	}
 	if st.entries, err = unpack(st.Runs); err != nil {
 		return nil, fmt.Errorf("ledger: the UID map of %q: %w", safe(name), err)
 	}
@@ -164,6 +194,7 @@ func (st *folderState) fold(r record) {
 		sort.SliceStable(st.entries, func(i, j int) bool { return st.entries[i].source < st.entries[j].source })
 		st.entries = slices.CompactFunc(st.entries, func(a, b entry) bool { return a.source == b.source })
 	}
+	st.Bytes += r.Bytes
 	for _, s := range r.Skipped {
 		st.skip(s)
 	}
@@ -200,7 +231,7 @@ func (st *folderState) find(source uint32) int {
 // pack writes the state as one value, with all records in it.
 func (st *folderState) pack() []byte {
 	st.dropUnusedFlags()
-	st.Folded = st.next
+	st.Folded, st.Place = st.next, url.PathEscape(st.Target)
 	st.Runs = packEntries(st.entries)
 	return mustJSON(st)
 }

@@ -196,7 +196,7 @@ func (l *lane) fetchOnce(j *job, list []meta) (map[uint32][]byte, error) {
 		return nil, err
 	}
 	if b, err := src.opened(j.source.wire, false); err != nil {
-		return nil, err
+		return nil, noMessage(err)
 	} else if b.validity != j.box.validity {
 		return nil, fmt.Errorf("the source renumbered its messages while they were copied; the next pass matches them anew")
 	}
@@ -233,6 +233,15 @@ func (l *lane) fetchOnce(j *job, list []meta) (map[uint32][]byte, error) {
 	return part, nil
 }
 
+// noMessage keeps the refusal of a folder from being taken for that of its
+// messages. A connection lost meanwhile is opened again.
+func noMessage(err error) error {
+	if lost(err) {
+		return err
+	}
+	return &unreachable{err}
+}
+
 func (l *lane) unreadable(j *job, m meta, detail string) Skipped {
 	return Skipped{Folder: j.name, UID: m.uid, Date: m.time(), Bytes: m.size, Reason: Unreadable, Detail: detail}
 }
@@ -253,11 +262,14 @@ func (c *copier) large(ctx context.Context, m meta) error {
 		if err := c.intend([]meta{m}); err != nil {
 			return err
 		}
-		err := c.stream(ctx, m)
+		source, err := c.stream(ctx, m)
 		if err == nil {
 			return nil
 		}
 		if !lost(err) && !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrBusy) {
+			return err
+		}
+		if !source && try >= 2 {
 			return err
 		}
 		landed, rerr := c.recover(ctx, []meta{m}, nil)
@@ -276,18 +288,18 @@ func (c *copier) large(ctx context.Context, m meta) error {
 
 const holdBack = 4096
 
-// stream is one try of large.
-func (c *copier) stream(ctx context.Context, m meta) error {
+// stream is one try of large. source tells whose error it is.
+func (c *copier) stream(ctx context.Context, m meta) (source bool, err error) {
 	src, err := c.lane.source()
 	if err != nil {
-		return err
+		return true, err
 	}
 	if _, err := src.opened(c.job.source.wire, false); err != nil {
-		return err
+		return true, noMessage(err)
 	}
 	dst, err := c.lane.target()
 	if err != nil {
-		return err
+		return false, err
 	}
 	s := &streaming{c: c, dst: dst, m: m, gate: make(chan bool, 1), end: make(chan struct{})}
 	err = src.bodies(strconv.FormatUint(uint64(m.uid), 10), "BODY.PEEK[]", s.take)
@@ -301,20 +313,20 @@ func (c *copier) stream(ctx context.Context, m meta) error {
 		} else if err == nil {
 			c.name(m, Unreadable, "the source does not give it", m.size)
 		}
-		return err
+		return true, err
 	}
 	<-s.end
 	if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
 		c.name(m, Unreadable, err.Error(), m.size)
-		return nil
+		return true, nil
 	}
 	if err != nil {
-		return err
+		return true, err
 	}
 	if s.err != nil {
-		return s.err
+		return false, s.err
 	}
-	return c.settleOne(ctx, parcel{meta: m, flags: s.flags, digest: s.digest.sum()}, s.validity, s.out, s.size)
+	return false, c.settleOne(ctx, parcel{meta: m, flags: s.flags, digest: s.digest.sum()}, s.validity, s.out, s.size)
 }
 
 // streaming is a large message on its way: the source's reader writes it into

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -68,12 +69,7 @@ func decodeShift(s string) (string, bool) {
 		units[i] = uint16(raw[2*i])<<8 | uint16(raw[2*i+1])
 	}
 	runes := utf16.Decode(units)
-	for _, r := range runes {
-		if r == utf8.RuneError {
-			return "", false
-		}
-	}
-	return string(runes), true
+	return string(runes), slices.Equal(utf16.Encode(runes), units) // else: half a surrogate
 }
 
 // encodeName turns a UTF-8 name into its spelling on the wire.

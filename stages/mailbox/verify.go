@@ -54,8 +54,8 @@ func (p Pass) Verify(ctx context.Context, mode string) ([]Skipped, error) {
 // Named returns what is not carried, and what is carried changed, as the
 // passes and verifications so far have written it down.
 func (p Pass) Named(ctx context.Context) (skipped, notes []Skipped, err error) {
-	var names []string
-	if _, err := getJSON(ctx, p.Store, "folders", &names); err != nil {
+	names, err := loadNames(ctx, p.Store)
+	if err != nil {
 		return nil, nil, err
 	}
 	for _, name := range names {

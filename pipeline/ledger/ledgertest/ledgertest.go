@@ -28,7 +28,8 @@ func Run(t *testing.T, fresh func(t *testing.T) (open func(rehearsal bool) (ledg
 		"a change is whole or not there":          whole,
 		"history keeps its order":                 ordered,
 		"marks are the last of each effect":       marks,
-		"the frozen are found, the switching not": frozen,
+		"whose cutover has begun is found":        underway,
+		"a service moves to another batch":        moves,
 		"a second run is refused":                 exclusive,
 		"rehearsal and real do not mix":           kinds,
 		"many may write at once":                  many,
@@ -85,7 +86,8 @@ func whole(t *testing.T, open func(bool) (ledger.Ledger, error)) {
 	defer l.Close()
 	write(t, l, ledger.Change{Key: anna, State: &ledger.State{Passes: 1}})
 	impossible := ledger.State{Passes: 2, FrozenAt: time.Date(99999, 1, 1, 0, 0, 0, 0, time.UTC)} // JSON refuses the year
-	if err := l.Write(t.Context(), ledger.Change{Key: anna, Entry: &ledger.Entry{At: noon, Effect: "x"}, State: &impossible}); err == nil {
+	err := l.Write(t.Context(), ledger.Change{Key: anna, Entry: &ledger.Entry{At: noon, Effect: "x"}}, ledger.Change{Key: ben, State: &impossible})
+	if err == nil {
 		t.Fatal("an impossible state was written")
 	}
 	for e, err := range l.Entries(t.Context(), anna) {
@@ -133,15 +135,38 @@ func marks(t *testing.T, open func(bool) (ledger.Ledger, error)) {
 	}
 }
 
-func frozen(t *testing.T, open func(bool) (ledger.Ledger, error)) {
+func underway(t *testing.T, open func(bool) (ledger.Ledger, error)) {
 	l := must(t, open)
 	defer l.Close()
 	write(t, l, ledger.Change{Key: anna, State: &ledger.State{Phase: ledger.Frozen, FrozenAt: noon, Deadline: noon.Add(time.Minute)}})
 	write(t, l, ledger.Change{Key: ben, State: &ledger.State{Phase: ledger.Switching, FrozenAt: noon}})
 	write(t, l, ledger.Change{Key: other, State: &ledger.State{Phase: ledger.Copied, FrozenAt: noon, ReleasedAt: noon}})
-	states, err := l.Frozen(t.Context())
-	if err != nil || len(states) != 1 || states[0].Key != anna {
+	states, err := l.Underway(t.Context())
+	if err != nil || len(states) != 2 || states[0].Key != anna || states[1].Key != ben {
 		t.Errorf("got %+v, %v", states, err)
+	}
+}
+
+func moves(t *testing.T, open func(bool) (ledger.Ledger, error)) {
+	l := must(t, open)
+	defer l.Close()
+	write(t, l, ledger.Change{Key: anna, State: &ledger.State{Passes: 3}, Keep: map[string][]byte{"map": {1}}, Entry: &ledger.Entry{At: noon, Effect: "x"}})
+	write(t, l, ledger.Change{Key: acme, State: &ledger.State{Sequence: 2}})
+	write(t, l, ledger.Change{Key: other, State: &ledger.State{}})
+	if err := l.Move(t.Context(), "acme", "b1", "b2"); err != nil {
+		t.Fatal(err)
+	}
+	homes, err := l.Homes(t.Context())
+	if err != nil || fmt.Sprint(homes) != "map[acme:[b2] zeta:[b2]]" {
+		t.Errorf("homes: %v, %v", homes, err)
+	}
+	moved := anna
+	moved.Batch = "b2"
+	if value, err := l.Kept(t.Context(), moved, "map"); !bytes.Equal(value, []byte{1}) || err != nil {
+		t.Errorf("kept: %v, %v", value, err)
+	}
+	if states, err := l.States(t.Context(), "b2"); len(states) != 3 || err != nil {
+		t.Errorf("states: %+v, %v", states, err)
 	}
 }
 

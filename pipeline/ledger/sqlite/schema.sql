@@ -22,11 +22,11 @@ create table state (
     batch   text not null,
     service text not null,
     account text not null,
-    frozen  integer not null, -- 1: has to be released
+    underway integer not null, -- 1: a cutover has begun and has not ended
     data    text not null,
     primary key (batch, service, account)
 ) without rowid;
-create index state_frozen on state (frozen) where frozen = 1;
+create index state_underway on state (underway) where underway = 1;
 
 -- Values that a stage keeps per account: UID map, skipped messages, sealed password.
 create table kept (

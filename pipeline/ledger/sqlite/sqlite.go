@@ -54,7 +54,7 @@ func Open(ctx context.Context, file string, rehearsal bool) (*Store, error) {
 	}
 	s.lock = lock
 	if err := s.prepare(ctx, rehearsal); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", file, err), s.Close())
 	}
 	return s, nil
 }
@@ -143,7 +143,7 @@ func (s *Store) prepare(ctx context.Context, rehearsal bool) error {
 		return err
 	}
 	if sound != "ok" {
-		return fmt.Errorf("the ledger is damaged: %s; restore it from a copy", sound)
+		return fmt.Errorf("the ledger is damaged (%s): restore it from a copy, or move it away: what the targets hold is then matched by content", sound)
 	}
 	return nil
 }
@@ -192,36 +192,11 @@ func (s *Store) transact(ctx context.Context, do func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// Write makes c durable in one transaction.
-func (s *Store) Write(ctx context.Context, c ledger.Change) error {
+// Write makes changes durable in one transaction.
+func (s *Store) Write(ctx context.Context, changes ...ledger.Change) error {
 	err := s.transact(ctx, func(tx *sql.Tx) error {
-		k := c.Key
-		if e := c.Entry; e != nil {
-			if _, err := tx.ExecContext(ctx, `insert into history (at, batch, service, account, stage, effect, mark, text)
-				values (?, ?, ?, ?, ?, ?, ?, ?)`, e.At.UnixMicro(), k.Batch, k.Service, k.Account, e.Stage, e.Effect, e.Mark, e.Text); err != nil {
-				return err
-			}
-		}
-		if c.State != nil {
-			data, err := c.State.Marshal()
-			if err != nil {
-				return err
-			}
-			frozen := c.State.InCutover() && c.State.Phase != ledger.Switching
-			if _, err := tx.ExecContext(ctx, `insert into state values (?, ?, ?, ?, ?)
-				on conflict do update set frozen = excluded.frozen, data = excluded.data`, k.Batch, k.Service, k.Account, frozen, string(data)); err != nil {
-				return err
-			}
-		}
-		for name, value := range c.Keep {
-			var err error
-			if value == nil {
-				_, err = tx.ExecContext(ctx, "delete from kept where batch = ? and service = ? and account = ? and name = ?", k.Batch, k.Service, k.Account, name)
-			} else {
-				_, err = tx.ExecContext(ctx, `insert into kept values (?, ?, ?, ?, ?)
-					on conflict do update set value = excluded.value`, k.Batch, k.Service, k.Account, name, value)
-			}
-			if err != nil {
+		for _, c := range changes {
+			if err := write(ctx, tx, c); err != nil {
 				return err
 			}
 		}
@@ -233,14 +208,81 @@ func (s *Store) Write(ctx context.Context, c ledger.Change) error {
 	return nil
 }
 
+func write(ctx context.Context, tx *sql.Tx, c ledger.Change) error {
+	k := c.Key
+	if e := c.Entry; e != nil {
+		if _, err := tx.ExecContext(ctx, `insert into history (at, batch, service, account, stage, effect, mark, text)
+			values (?, ?, ?, ?, ?, ?, ?, ?)`, e.At.UnixMicro(), k.Batch, k.Service, k.Account, e.Stage, e.Effect, e.Mark, e.Text); err != nil {
+			return err
+		}
+	}
+	if c.State != nil {
+		data, err := c.State.Marshal()
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `insert into state values (?, ?, ?, ?, ?)
+			on conflict do update set underway = excluded.underway, data = excluded.data`, k.Batch, k.Service, k.Account, c.State.InCutover(), string(data)); err != nil {
+			return err
+		}
+	}
+	for name, value := range c.Keep {
+		var err error
+		if value == nil {
+			_, err = tx.ExecContext(ctx, "delete from kept where batch = ? and service = ? and account = ? and name = ?", k.Batch, k.Service, k.Account, name)
+		} else {
+			_, err = tx.ExecContext(ctx, `insert into kept values (?, ?, ?, ?, ?)
+				on conflict do update set value = excluded.value`, k.Batch, k.Service, k.Account, name, value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // States returns the batch's rows.
 func (s *Store) States(ctx context.Context, batch string) ([]ledger.State, error) {
 	return s.states(ctx, "select batch, service, account, data from state where batch = ? order by service, account", batch)
 }
 
-// Frozen returns the accounts that have to be released.
-func (s *Store) Frozen(ctx context.Context) ([]ledger.State, error) {
-	return s.states(ctx, "select batch, service, account, data from state where frozen = 1 order by batch, service, account")
+// Underway returns the accounts whose cutover has begun and has not ended.
+func (s *Store) Underway(ctx context.Context) ([]ledger.State, error) {
+	return s.states(ctx, "select batch, service, account, data from state where underway = 1 order by batch, service, account")
+}
+
+// Homes returns the batches that hold rows of each service.
+func (s *Store) Homes(ctx context.Context) (map[string][]string, error) {
+	rows, err := s.db.QueryContext(ctx, "select distinct service, batch from state where service <> '' order by service, batch")
+	if err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	defer rows.Close()
+	homes := map[string][]string{}
+	for rows.Next() {
+		var service, batch string
+		if err := rows.Scan(&service, &batch); err != nil {
+			return nil, fmt.Errorf("ledger: %w", err)
+		}
+		homes[service] = append(homes[service], batch)
+	}
+	return homes, rows.Err()
+}
+
+// Move carries the rows and kept values of a service over to another batch.
+func (s *Store) Move(ctx context.Context, service, from, to string) error {
+	err := s.transact(ctx, func(tx *sql.Tx) error {
+		for _, table := range []string{"update state", "update kept"} {
+			if _, err := tx.ExecContext(ctx, table+" set batch = ? where service = ? and batch = ?", to, service, from); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) states(ctx context.Context, query string, args ...any) ([]ledger.State, error) {

@@ -1,0 +1,162 @@
+package main // Main cannot be imported
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"godwit/stages/demohost"
+	"godwit/stages/platform"
+)
+
+// TestMain makes this test binary two programs of the scripts: `godwit`, and
+// `exits CODE PROGRAM …`, which succeeds if the program ends with that code.
+func TestMain(m *testing.M) {
+	// Godwit runs no program from a folder that others may write to.
+	syscall.Umask(0o022)
+	testscript.Main(m, map[string]func(){
+		"godwit": func() { os.Exit(Main(os.Args[1:])) },
+		"exits":  func() { os.Exit(exits(os.Args[1:])) },
+	})
+}
+
+// TestScript runs testdata/script/COMMAND_case.txt: what a hoster types and
+// sees. Beside testscript's own commands a script may say
+//
+//	host DIR                   starts the demo's host and writes its plan into DIR
+//	fail ACTION TIMES HOW      the host's next answers: later, broken, lost
+//	state ACCOUNT WANT         how the host's admin side has it: open, frozen, switched
+//	mode PERM FILE…            the permissions, as in 0700
+//	until PATTERN PROGRAM …    calls the program until it prints the pattern
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[hosted{}] = &hosted{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"host": startHost, "fail": failNext, "state": checkState, "mode": checkMode, "until": until,
+		},
+	})
+}
+
+func exits(args []string) int {
+	want, err := strconv.Atoi(args[0])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "exits: no code:", args[0])
+		return 1
+	}
+	c := exec.Command(args[1], args[2:]...)
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := c.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "exits:", err)
+		return 1
+	}
+	caught := make(chan os.Signal, 2)
+	signal.Notify(caught, os.Interrupt)
+	go func() {
+		for s := range caught {
+			_ = c.Process.Signal(s)
+		}
+	}()
+	_ = c.Wait()
+	if got := c.ProcessState.ExitCode(); got != want {
+		fmt.Fprintf(os.Stderr, "exits: the code is %d, not %d\n", got, want)
+		return 1
+	}
+	return 0
+}
+
+// hosted is the demo host of a script.
+type hosted struct{ *demohost.Host }
+
+func hostOf(ts *testscript.TestScript) *hosted { return ts.Value(hosted{}).(*hosted) }
+
+func startHost(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: host DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	host, err := demohost.Start(dir)
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(host.Close()) })
+	ts.Check(host.Fill())
+	self, err := exec.LookPath("godwit")
+	ts.Check(err)
+	ts.Check(demohost.WritePlan(dir, host, []string{self, "demo-hook", host.AdminSocket}))
+	hostOf(ts).Host = host
+}
+
+func failNext(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: fail ACTION TIMES HOW")
+	}
+	times, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	hostOf(ts).FailNext(args[0], times, demohost.Failure(args[2]))
+}
+
+func checkState(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: state ACCOUNT WANT")
+	}
+	got, err := (demohost.Platform{Host: hostOf(ts).Host}).Check(context.Background(), platform.Request{Account: args[0]})
+	ts.Check(err)
+	if (string(got) == args[1]) == neg {
+		ts.Fatalf("%s is %s", args[0], got)
+	}
+}
+
+func checkMode(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: mode PERM FILE…")
+	}
+	want, err := strconv.ParseUint(args[0], 8, 32)
+	ts.Check(err)
+	for _, name := range args[1:] {
+		found, err := filepath.Glob(ts.MkAbs(name))
+		ts.Check(err)
+		if len(found) == 0 {
+			ts.Fatalf("there is no %s", name)
+		}
+		for _, path := range found {
+			info, err := os.Lstat(path)
+			ts.Check(err)
+			if (info.Mode().Perm() == fs.FileMode(want)) == neg {
+				ts.Fatalf("%s has mode %04o", path, info.Mode().Perm())
+			}
+		}
+	}
+}
+
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN PROGRAM …")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		var ended *exec.ExitError
+		if err != nil && !errors.As(err, &ended) {
+			ts.Fatalf("%v", err)
+		}
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("a minute long nothing like %q", args[0])
+}

@@ -1,0 +1,286 @@
+package pipeline
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"godwit/pipeline/ledger"
+	"godwit/plans"
+)
+
+// What is due for a service as a whole: its checks and its notices.
+
+// forService returns the service's own tasks that are due, one kind at a time.
+func forService(s Subject, now time.Time) []Task {
+	if waits(s.State, now) {
+		return nil
+	}
+	kinds := []func(Subject, time.Time) []Task{validation, cancelled, changed, deferred, announcement, finished}
+	if s.Batch.Hold {
+		kinds = kinds[:1]
+	}
+	for _, kind := range kinds {
+		if tasks := kind(s, now); len(tasks) > 0 {
+			return tasks
+		}
+	}
+	return nil
+}
+
+// begins is when the service's time begins: with its first notice or pass.
+func (s Subject) begins() time.Time {
+	begin := NightOf(s.Batch, s.Batch.Date).Start.Add(-s.Batch.Copy.Precopy)
+	for _, n := range before(s.Batch) {
+		if due := noticeDue(s.Batch.Date, n.Days); due.Before(begin) {
+			begin = due
+		}
+	}
+	return begin
+}
+
+// validation: the live checks, daily until the move, but not while people wait
+// for their mailboxes.
+func validation(s Subject, now time.Time) []Task {
+	night := NightOf(s.Batch, s.Batch.Date)
+	fresh := !s.State.ValidatedAt.IsZero() && (now.Sub(s.State.ValidatedAt) < validateEvery || night.Contains(now))
+	if now.Before(s.begins()) || fresh || len(s.moving()) == 0 {
+		return nil
+	}
+	return []Task{s.task(Validate, Whole)}
+}
+
+// open returns the readers whose copy has no answer that lasts.
+func (s Subject) open(n Notice) []Recipient {
+	var list []Recipient
+	for _, r := range Recipients(s.Service, n.Plan, n.Only) {
+		row := s.State
+		if r.Account != "" {
+			row = s.Accounts[r.Account]
+		}
+		if !row.Notices[n.ID].Final() {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// notice is a task for a notice of the service.
+func (s Subject) notice(step Step, id string, n plans.Notice) Task {
+	t := s.task(Notify, step)
+	t.Notice = Notice{ID: id, Plan: n, Sequence: s.State.Sequence}
+	return t
+}
+
+// announcement: the notices before the move, one after the other. Nobody is
+// told of a move that the live checks hold.
+func announcement(s Subject, now time.Time) []Task {
+	if Blocked(s, now) != nil || s.deferredSome() {
+		return nil
+	}
+	able := slices.ContainsFunc(s.moving(), func(a plans.Account) bool { return !waitsForPerson(s.Accounts[a.Address]) })
+	if !able {
+		return nil
+	}
+	for _, n := range before(s.Batch) {
+		if now.Before(noticeDue(s.Batch.Date, n.Days)) {
+			continue
+		}
+		t := s.notice(Announce, noticeID(s.Batch, n), n)
+		for _, r := range s.open(t.Notice) {
+			contactTold := r.Account == "" && s.State.Kept[n.Days]
+			userTold := r.Account != "" && s.userTold(n, r, now)
+			if !contactTold && !userTold {
+				t.Notice.To = append(t.Notice.To, r)
+			}
+		}
+		if len(t.Notice.To) > 0 || !s.State.Kept[n.Days] {
+			return []Task{t}
+		}
+	}
+	return nil
+}
+
+// userTold says that the user needs no copy: one was told by another notice, or
+// it is too late for one.
+func (s Subject) userTold(n plans.Notice, r Recipient, now time.Time) bool {
+	for _, a := range s.Service.Accounts {
+		if a.Address == r.Account {
+			return s.toldUser(n, a) || s.State.Kept[n.Days] && s.missed(n, now) != nil && !slices.Contains(s.Accounts[a.Address].Waved, "notice-failed")
+		}
+	}
+	return true
+}
+
+// changed: the plan differs from the promise, and there is time to say so.
+func changed(s Subject, now time.Time) []Task {
+	inTime, _ := s.breached(now)
+	if len(inTime) == 0 {
+		return nil
+	}
+	id := s.nextID("changed")
+	n := s.event("changed")
+	if s.State.Notices[id].Lost() {
+		return nil
+	}
+	t := s.notice(Event, id, n)
+	t.Notice.Sequence++
+	t.Notice.Changes = s.breach(inTime[0])
+	for _, a := range inTime {
+		t.Notice.Only = append(t.Notice.Only, a.Address)
+		if c := s.breach(a); s.Accounts[a.Address].Promise != nil {
+			t.Notice.Changes = c
+		}
+	}
+	t.Notice.To = s.open(t.Notice)
+	return []Task{t}
+}
+
+// cancelled: accounts that were announced and are now skipped.
+func cancelled(s Subject, _ time.Time) []Task {
+	var only []string
+	for _, a := range s.Service.Accounts {
+		if a.Action != "skip" {
+			continue
+		}
+		state := s.Accounts[a.Address]
+		if state.Promise != nil && !state.InCutover() && state.Phase != ledger.Switched {
+			only = append(only, a.Address)
+		}
+	}
+	if len(only) == 0 {
+		return nil
+	}
+	t := s.notice(Event, s.nextID("cancelled"), s.event("cancelled"))
+	t.Notice.Sequence++
+	t.Notice.Reason, t.Notice.Only = "cancelled-by-customer", only
+	t.Night = nightFor(s.Batch, s.Accounts[only[0]])
+	t.Notice.To = s.open(t.Notice)
+	return []Task{t}
+}
+
+// deferred: accounts whose night is over and that have not moved. Those of one
+// night go to the same next one; the third deferral in a row waits for a person.
+func deferred(s Subject, now time.Time) []Task {
+	if Blocked(s, now) != nil {
+		return nil
+	}
+	var only []string
+	var first ledger.State
+	for _, a := range s.moving() {
+		state := s.Accounts[a.Address]
+		if waitsForPerson(state) || state.InCutover() || now.Before(nightFor(s.Batch, state).End) || len(s.breach(a)) > 0 {
+			continue
+		}
+		if len(only) == 0 {
+			first = state
+		}
+		if state.Night == first.Night && state.Deferrals == first.Deferrals {
+			only = append(only, a.Address)
+		}
+	}
+	if len(only) == 0 {
+		return nil
+	}
+	t := s.notice(Event, s.nextID("deferred"), s.event("deferred"))
+	t.Notice.Sequence++
+	t.Notice.Reason, t.Notice.Only = orDefault(first.Reason, "interrupted"), only
+	t.Night = nightAfter(s.Batch, now.Add(shortest(s)))
+	if first.Deferrals+1 >= deferrals {
+		t.Night = Night{}
+	}
+	t.Notice.To = s.open(t.Notice)
+	return []Task{t}
+}
+
+// finished: everyone has moved, and the customer is told.
+func finished(s Subject, _ time.Time) []Task {
+	moved := 0
+	for _, a := range s.Service.Accounts {
+		switch {
+		case s.Accounts[a.Address].Phase == ledger.Switched:
+			moved++
+		case a.Action != "skip":
+			return nil
+		}
+	}
+	if moved == 0 {
+		return nil
+	}
+	for _, n := range s.Batch.Notices.Send {
+		t := s.notice(Event, "done", n)
+		if t.Notice.To = s.toMoved(t.Notice); n.When == "done" && len(t.Notice.To) > 0 {
+			return []Task{t}
+		}
+	}
+	return nil
+}
+
+// toMoved are the readers of a notice to those that have moved.
+func (s Subject) toMoved(n Notice) []Recipient {
+	n.Only = []string{}
+	for _, a := range s.Service.Accounts {
+		if s.Accounts[a.Address].Phase == ledger.Switched {
+			n.Only = append(n.Only, a.Address)
+		}
+	}
+	return s.open(n)
+}
+
+// event is the plan's line for an event; unless it says otherwise, everyone
+// who got a notice gets this one.
+func (s Subject) event(when string) plans.Notice {
+	for _, n := range s.Batch.Notices.Send {
+		if n.When == when {
+			return n
+		}
+	}
+	n := plans.Notice{When: when, Days: -1, Template: when}
+	if len(s.State.Notices) > 0 {
+		n.To = append(n.To, "contact")
+	}
+	for _, a := range s.Service.Accounts {
+		if len(s.Accounts[a.Address].Notices) > 0 {
+			n.To = append(n.To, "user")
+			break
+		}
+	}
+	return n
+}
+
+// Recipient is one reader of a notice.
+type Recipient struct {
+	Address string
+	Account string // "" for the service's contact
+	Name    string
+	Locale  string
+}
+
+// samePerson says that the service's contact is the account's own user: who gets
+// the contact's copy needs no other.
+func samePerson(s plans.Service, a plans.Account) bool {
+	return strings.EqualFold(s.Contact, a.Address)
+}
+
+// Recipients are those a notice goes to: the contact, and the users of the
+// accounts that move (of Only, if it is about these).
+func Recipients(s plans.Service, n plans.Notice, only []string) []Recipient {
+	var list []Recipient
+	toContact := slices.Contains(n.To, "contact") && s.Contact != ""
+	if toContact {
+		list = append(list, Recipient{Address: s.Contact, Locale: s.Locale})
+	}
+	if !slices.Contains(n.To, "user") {
+		return list
+	}
+	for _, a := range s.Accounts {
+		about := a.Action == "migrate"
+		if only != nil {
+			about = slices.Contains(only, a.Address)
+		}
+		if about && !(toContact && samePerson(s, a)) {
+			list = append(list, Recipient{Address: a.Address, Account: a.Address, Name: a.Name, Locale: a.Locale})
+		}
+	}
+	return list
+}

@@ -1,0 +1,44 @@
+package mailbox_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"godwit/stages/mailbox"
+)
+
+// TestSpeed measures a first copy, a pass with nothing to do and a
+// verification on real servers: GODWIT_SPEED=5000 go test -run Speed -v.
+func TestSpeed(t *testing.T) {
+	var n int
+	if _, err := fmt.Sscan(os.Getenv("GODWIT_SPEED"), &n); err != nil {
+		t.Skip("GODWIT_SPEED names no number of messages: nothing is measured")
+	}
+	d := startDovecot(t, slashes)
+	source, target := d.account(), d.account()
+	c := dial(t, source)
+	for f := range 20 {
+		c.must(c.Create(fmt.Sprint("F", f), nil).Wait())
+	}
+	for i := range n {
+		c.add(fmt.Sprint("F", i%20), mail(fmt.Sprint(i), "s", strings.Repeat("some text of a mail\r\n", 50+i%3000)), day)
+	}
+	p := mailbox.Pass{Source: source, Target: target, Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1, Connections: 2}}
+	took := func(what string, f func()) {
+		began := time.Now()
+		f()
+		t.Logf("%s: %s", what, time.Since(began).Round(time.Millisecond))
+	}
+	took("first copy", func() {
+		if res := run(t, p); res.Copied != n {
+			t.Errorf("got %+v", res)
+		}
+	})
+	took("nothing to do", func() { run(t, p) })
+	took("verify by content", func() { verified(t, p, "content") })
+	c.add("F3", mail("new", "s", "x"), day)
+	took("one new message", func() { run(t, p) })
+}
