@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,15 +23,17 @@ import (
 // world is a hoster made of fake stages: they do what the real ones write into
 // the ledger, and remember what happened when.
 type world struct {
-	t      *testing.T
-	dir    string
-	mu     sync.Mutex
-	clock  pipeline.Clock
-	log    []string
-	mails  []string                                                // of the last run
-	fails  map[string]func(pipeline.Task) (pipeline.Result, error) // by stage and step: "freeze", "copy final"
-	undo   func() error
-	refuse map[string]bool // readers whose copies are refused
+	t        *testing.T
+	dir      string
+	mu       sync.Mutex
+	clock    pipeline.Clock
+	log      []string
+	mails    []string                                                // of the last run
+	fails    map[string]func(pipeline.Task) (pipeline.Result, error) // by stage and step: "freeze", "copy final"
+	undo     func() error
+	refuse   map[string]bool // readers whose copies are refused
+	full     atomic.Bool     // the ledger's disk
+	patience time.Duration
 }
 
 const list = `service,account,contact,source_secret,target_secret
@@ -97,6 +101,41 @@ func (w *world) run(at string) ([]string, pipeline.Tally) {
 
 func (w *world) runWith(ctx context.Context, at string) ([]string, pipeline.Tally) {
 	w.t.Helper()
+	steps, tally, err := w.runErr(ctx, at)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return steps, tally
+}
+
+// retry is a person's word for a service.
+func (w *world) retry(service string) {
+	w.t.Helper()
+	l, err := sqlite.Open(w.t.Context(), filepath.Join(w.dir, "spring.ledger"), true)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := pipeline.Retry(w.t.Context(), l, w.clock, []string{"one"}, func(k ledger.Key) bool { return k.Service == service }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// filling is a ledger whose disk can be full.
+type filling struct {
+	ledger.Ledger
+	full *atomic.Bool
+}
+
+func (f filling) Write(ctx context.Context, changes ...ledger.Change) error {
+	if f.full.Load() {
+		return errors.New("no space left on device")
+	}
+	return f.Ledger.Write(ctx, changes...)
+}
+
+func (w *world) runErr(ctx context.Context, at string) ([]string, pipeline.Tally, error) {
+	w.t.Helper()
 	p := w.load()
 	start, err := time.ParseInLocation("2006-01-02 15:04", at, p.Timezone)
 	if err != nil {
@@ -108,12 +147,9 @@ func (w *world) runWith(ctx context.Context, at string) ([]string, pipeline.Tall
 		w.t.Fatal(err)
 	}
 	defer l.Close()
-	r := pipeline.Runner{Plan: p, Ledger: l, Stages: w.stages(), Clock: w.clock, Log: slog.New(slog.DiscardHandler)}
+	r := pipeline.Runner{Plan: p, Ledger: filling{l, &w.full}, Stages: w.stages(), Clock: w.clock, Log: slog.New(slog.DiscardHandler), Patience: w.patience}
 	w.log = nil
 	tally, err := r.Run(ctx)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	w.mails = nil
 	steps := w.log[:0:0]
 	for _, l := range w.log {
@@ -125,7 +161,7 @@ func (w *world) runWith(ctx context.Context, at string) ([]string, pipeline.Tall
 	}
 	slices.Sort(steps)
 	slices.Sort(w.mails)
-	return steps, tally
+	return steps, tally, err
 }
 
 // states is the ledger's view after a run, by account.
@@ -232,7 +268,8 @@ func (f fake) end(t pipeline.Task) func(*ledger.State) {
 		case t.Step == pipeline.Prepare:
 			s.PasswordAt = now
 		case t.Step == pipeline.Switch:
-			s.Phase, s.SwitchedAt, s.ReleasedAt = ledger.Switched, now, now
+			s.Phase, s.SwitchedAt = ledger.Switched, now
+			s.Release(now)
 		}
 	}
 }
@@ -276,7 +313,8 @@ func (f freezer) Undo(ctx context.Context, _ pipeline.Task, j pipeline.Journal) 
 		}
 	}
 	return j.End(ctx, "thaw", ledger.Done, "", func(s *ledger.State) {
-		s.Phase, s.ReleasedAt = ledger.Copied, f.w.clock.Now()
+		s.Phase = ledger.Copied
+		s.Release(f.w.clock.Now())
 	})
 }
 

@@ -1,0 +1,173 @@
+package pipeline_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+)
+
+func has(list []string, prefix string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return strings.HasPrefix(s, prefix) })
+}
+
+func TestAnEditAfterADeferralIsABreachToo(t *testing.T) {
+	tests := map[string]struct{ old, with string }{
+		"another date":   {"date: 2026-12-02", "date: 2026-12-05"},
+		"another window": {`from: "22:00"`, `from: "12:00"`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := announced(t)
+			w.run("2026-12-03 12:00") // deferred to the 4th
+			w.edit("plan.yaml", tt.old, tt.with)
+			got, tally := w.run("2026-12-04 22:30")
+			if has(got, "freeze") {
+				t.Errorf("moved all the same: %v", got)
+			}
+			if tally.Trouble == nil || !strings.Contains(tally.Trouble.Error(), "announced for") {
+				t.Errorf("nobody is told: %v", tally.Trouble)
+			}
+		})
+	}
+}
+
+func TestAnAccountAddedAfterTheAnnouncement(t *testing.T) {
+	late := "acme,late@acme.example,it@contact.example,env:GODWIT_X,env:GODWIT_X\n"
+	t.Run("is announced where there is time", func(t *testing.T) {
+		w := newWorld(t)
+		w.run("2026-11-25 03:00")
+		w.put("list.csv", list+late)
+		got, _ := w.run("2026-11-26 03:00")
+		if !has(got, "notify changed acme") || w.states()["acme/late@acme.example"].Promise == nil {
+			t.Errorf("got %v, promise %v", got, w.states()["acme/late@acme.example"].Promise)
+		}
+	})
+	t.Run("waits where there is none, and the others move", func(t *testing.T) {
+		w := announced(t)
+		w.put("list.csv", list+late)
+		got, tally := w.run("2026-12-02 22:30")
+		if slices.Contains(got, "freeze late@acme.example") || !slices.Contains(got, "credentials switch "+annaA) {
+			t.Errorf("got %v", got)
+		}
+		if tally.Trouble == nil || !strings.Contains(tally.Trouble.Error(), "late@acme.example was not announced") {
+			t.Errorf("got %v", tally.Trouble)
+		}
+	})
+}
+
+func TestAUserWhoseReminderIsRefusedIsHeldAndNamed(t *testing.T) {
+	w := newWorld(t)
+	w.refuse[annaA] = true
+	w.run("2026-11-25 03:00")
+	_, tally := w.run("2026-12-01 03:00")
+	if tally.Trouble == nil || !strings.Contains(tally.Trouble.Error(), "retry PLAN --account "+annaA) {
+		t.Errorf("got %v", tally.Trouble)
+	}
+	w.run("2026-12-02 18:00")
+	got, _ := w.run("2026-12-02 22:30")
+	if slices.Contains(got, "freeze "+annaA) || !slices.Contains(got, "credentials switch "+ben) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestADeferralThatTheContactDidNotGetIsToldAgainAfterRetry(t *testing.T) {
+	w := announced(t)
+	w.refuse["it@contact.example"] = true
+	_, tally := w.run("2026-12-03 12:00")
+	if tally.Trouble == nil || w.states()["acme/"+annaA].Trouble != ledger.Held {
+		t.Fatalf("got %v", tally.Trouble)
+	}
+	w.refuse = map[string]bool{}
+	w.retry("acme")
+	w.run("2026-12-03 13:00")
+	if s := w.states()["acme/"+annaA]; s.Night != "2026-12-04" {
+		t.Fatalf("night %q; mails %v", s.Night, w.mails)
+	}
+	if got, _ := w.run("2026-12-04 22:30"); !slices.Contains(got, "credentials switch "+annaA) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestInvitesAreNumberedUp(t *testing.T) {
+	w := announced(t)
+	w.run("2026-12-03 12:00")
+	first := slices.Clone(w.mails)
+	w.run("2026-12-05 12:00")
+	if !slices.Contains(first, "mail deferred #1 it@contact.example") || !slices.Contains(w.mails, "mail deferred #2 it@contact.example") {
+		t.Errorf("got %v, then %v", first, w.mails)
+	}
+}
+
+func TestTwelveCancelledAccountsAreOneNotice(t *testing.T) {
+	w := newWorld(t)
+	rows := "service,account,action,contact,source_secret,target_secret\n"
+	for _, c := range "abcdefghijkl" {
+		rows += "acme," + string(c) + "@acme.example,migrate,it@contact.example,env:GODWIT_X,env:GODWIT_X\n"
+	}
+	w.put("list.csv", rows)
+	w.run("2026-11-25 03:00")
+	w.put("list.csv", strings.ReplaceAll(rows, "migrate", "skip"))
+	w.run("2026-11-26 03:00")
+	if len(w.mails) != 1 {
+		t.Errorf("%d mails: %v", len(w.mails), w.mails)
+	}
+	w.run("2026-11-27 03:00")
+	if len(w.mails) != 0 {
+		t.Errorf("told again: %v", w.mails)
+	}
+}
+
+func TestDoneIsSaidWhenEverybodyHasMoved(t *testing.T) {
+	w := announced(t)
+	w.edit("list.csv", "service,account,contact,", "service,account,action,contact,")
+	w.edit("list.csv", "acme,anna@acme.example,", "acme,anna@acme.example,,")
+	w.edit("list.csv", "acme,ben@acme.example,", "acme,ben@acme.example,hold,")
+	w.edit("list.csv", "zeta,zoe@zeta.example,", "zeta,zoe@zeta.example,,")
+	got, _ := w.run("2026-12-02 22:30")
+	if !slices.Contains(got, "credentials switch "+annaA) || slices.Contains(got, "notify done acme") || !slices.Contains(got, "notify done zeta") {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestAServiceMayMoveToAnotherBatch(t *testing.T) {
+	w := newWorld(t)
+	w.run("2026-11-25 03:00")
+	rows := strings.SplitAfter(list, "\n")
+	w.put("list.csv", rows[0]+rows[1]+rows[2])
+	w.put("later.csv", rows[0]+rows[3])
+	w.edit("plan.yaml", "batches:\n", "batches:\n  - {name: two, date: 2026-12-09, accounts: later.csv}\n")
+	got, tally := w.run("2026-11-26 03:00")
+	if !slices.Contains(got, "notify changed zeta") || slices.Contains(got, "notify announce zeta") || tally.Trouble != nil {
+		t.Errorf("got %v, %v", got, tally.Trouble)
+	}
+}
+
+func TestANoticeOfAnEventMayHaveAnotherTemplate(t *testing.T) {
+	w := newWorld(t)
+	w.edit("plan.yaml", "    - {when: done,", "    - {when: deferred, to: [contact], template: changed}\n    - {when: done,")
+	for _, at := range []string{"2026-11-25 03:00", "2026-12-01 03:00", "2026-12-03 12:00"} {
+		if _, tally := w.run(at); tally.Tasks > 40 {
+			t.Errorf("%s: %d tasks", at, tally.Tasks)
+		}
+	}
+	if s := w.states()["acme/"+annaA]; s.Night != "2026-12-04" {
+		t.Errorf("night %q", s.Night)
+	}
+}
+
+func TestNothingIsAnnouncedThatTheChecksHold(t *testing.T) {
+	w := newWorld(t)
+	w.fails["validate"] = func(task pipeline.Task) (pipeline.Result, error) {
+		if task.Service.Name == "acme" {
+			return pipeline.Held("login-source", "wrong secret"), nil
+		}
+		return pipeline.Result{}, nil
+	}
+	got, _ := w.run("2026-11-25 03:00")
+	if slices.Contains(got, "notify announce acme") || !slices.Contains(got, "notify announce zeta") {
+		t.Errorf("got %v", got)
+	}
+}
