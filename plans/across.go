@@ -15,6 +15,7 @@ type across struct {
 	seed     maphash.Seed
 	accounts []seen
 	targets  []seen
+	sources  []seen // the logins at the source
 	services map[string]*list
 }
 
@@ -30,10 +31,15 @@ func newAcross(d *decoder) *across {
 
 func (a *across) grow(rows int) {
 	a.accounts, a.targets = slices.Grow(a.accounts, rows), slices.Grow(a.targets, rows)
+	a.sources = slices.Grow(a.sources, rows)
 }
 
 func (a *across) account(batch, row uint32, address string) {
 	a.accounts = append(a.accounts, seen{maphash.String(a.seed, foldAddress(address)), batch, row})
+}
+
+func (a *across) source(batch, row uint32, login string) {
+	a.sources = append(a.sources, seen{maphash.String(a.seed, foldAddress(login)), batch, row})
 }
 
 func (a *across) target(batch, row uint32, target, address string) {
@@ -54,7 +60,7 @@ func (a *across) service(d *decoder, l *list, s service) {
 		shown(s.name), first.batch.Name, l.batch.Name, first.file, first.services[i].line)
 }
 
-// doubles reports accounts and target mailboxes that are there twice.
+// doubles reports accounts, source and target mailboxes that are there twice.
 func (a *across) doubles() {
 	readers := map[uint32]*rowReader{}
 	read := func(s seen) (columns, Pos) {
@@ -71,6 +77,14 @@ func (a *across) doubles() {
 		two, there := read(again)
 		if foldAddress(one.Account) == foldAddress(two.Account) {
 			a.d.add(there, "%s is listed twice, first %s", shown(two.Account), from(there, here))
+		}
+	})
+	each(a.sources, func(first, again seen) {
+		one, here := read(first)
+		two, there := read(again)
+		login := or(two.SourceLogin, two.Account)
+		if foldAddress(one.Account) != foldAddress(two.Account) && foldAddress(or(one.SourceLogin, one.Account)) == foldAddress(login) {
+			a.d.add(there, "%s and %s would be copied from one mailbox, %s, the first %s", shown(two.Account), shown(one.Account), shown(login), from(there, here))
 		}
 	})
 	each(a.targets, func(first, again seen) {

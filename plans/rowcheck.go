@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -164,6 +165,7 @@ func (c *rowChecker) row(where row, r *columns) {
 	migrates := c.word(where.line, "action", &r.Action, "migrate", "skip", "hold")
 	c.word(where.line, "passwords", &r.Passwords, or(l.batch.Passwords.Mode, "keep"), "keep", "temporary")
 	address := c.target(where, r, migrates)
+	c.sourceLogin(where.line, r)
 	c.secrets(where.line, r)
 	if !serviceOK {
 		return
@@ -172,6 +174,9 @@ func (c *rowChecker) row(where row, r *columns) {
 	l.rows = append(l.rows, where)
 	c.id = append(c.id, c.service(where.line, r))
 	c.across.account(c.batch, index, r.Account)
+	if r.Action != "skip" {
+		c.across.source(c.batch, index, or(r.SourceLogin, r.Account))
+	}
 	if address != "" && r.Action != "skip" {
 		c.across.target(c.batch, index, or(r.Target, c.plan.DefaultTarget), address)
 	}
@@ -201,6 +206,26 @@ func (c *rowChecker) word(line uint32, column string, cell *string, words ...str
 	c.at(line, "column %s: unknown word %s%s", column, shown(value), orOneOf(value, slices.Compact(words)))
 	*cell = ""
 	return false
+}
+
+// sourceLogin: where Godwit can open any mailbox of the source, a list, which a
+// customer may have written, must not name somebody else's.
+func (c *rowChecker) sourceLogin(line uint32, r *columns) {
+	imap := c.plan.Source.IMAP
+	anybodys := imap.Auth == "master" || imap.Auth == "authzid" || imap.Auth == "xoauth2" && !imap.Secret.IsZero()
+	own, login := domainOf(r.Account), domainOf(r.SourceLogin)
+	if anybodys && login != "" && login != own {
+		c.at(line, "source_login %s is of another domain than %s, and Godwit can open any mailbox there; a list may name only its own", shown(r.SourceLogin), shown(r.Account))
+	}
+}
+
+// domainOf is the folded domain of an address, "" for what is none.
+func domainOf(login string) string {
+	folded := foldAddress(login)
+	if i := strings.LastIndexByte(folded, '@'); i >= 0 {
+		return folded[i+1:]
+	}
+	return ""
 }
 
 // target checks where the account goes and whether Godwit can sign in there.
@@ -298,12 +323,15 @@ func (l *list) secret(text string) (Secret, error) {
 	scheme, value, _ := strings.Cut(text, ":")
 	switch scheme {
 	case "env":
-		if !strings.HasPrefix(value, "GODWIT_") || !variable.MatchString(value) {
-			return Secret{}, errors.New("names a variable that is not for lists; those begin with GODWIT_")
+		if !strings.HasPrefix(value, "GODWIT_") || !variable.MatchString(value) || l.plan.reserved(scheme, value) {
+			return Secret{}, errors.New("names a variable that is not for lists; those begin with GODWIT_ and are not Godwit's own")
 		}
 	case "file":
 		if !filepath.IsLocal(value) {
 			return Secret{}, errors.New("names a file outside the plan's folder; put it below")
+		}
+		if l.plan.reserved(scheme, value) {
+			return Secret{}, errors.New("names a file that is the plan's own; lists have theirs")
 		}
 	case "exec":
 		return Secret{}, errors.New("holds exec:, which lists may not; write file: or env:GODWIT_…")
@@ -311,4 +339,47 @@ func (l *list) secret(text string) (Secret, error) {
 		return LiteralSecret(text), nil
 	}
 	return sealed(&reference{scheme: scheme, value: value, dir: l.plan.Dir, root: l.plan.Root}), nil
+}
+
+// reserved says that a list may not send this to a server: it is Godwit's own
+// secret, one of the plan's, or a file that Godwit reads or writes.
+func (p *Plan) reserved(scheme, value string) bool {
+	if scheme == "env" {
+		if value == "GODWIT_KEY" || value == "GODWIT_LEDGER" || value == "GODWIT_IDENTITY" {
+			return true
+		}
+	} else {
+		value = filepath.Clean(value)
+		below := func(dir string) bool {
+			dir = filepath.Clean(dir)
+			return value == dir || strings.HasPrefix(value, dir+string(filepath.Separator))
+		}
+		if value == filepath.Base(p.File) || below(p.Output.Dir) || p.Notices.Templates != "" && below(p.Notices.Templates) {
+			return true
+		}
+		if slices.ContainsFunc(p.Batches, func(b *Batch) bool { return value == filepath.Clean(b.Accounts) }) {
+			return true
+		}
+	}
+	own := []Secret{p.Source.IMAP.Secret, p.Notices.SMTP.Secret}
+	for _, t := range p.Targets {
+		own = append(own, t.IMAP.Secret, t.Admin.Secret)
+	}
+	for _, b := range p.Batches {
+		own = append(own, b.Notices.SMTP.Secret)
+	}
+	return slices.ContainsFunc(own, func(s Secret) bool {
+		ref := s.Ref()
+		if name, ok := strings.CutPrefix(ref, "file:"); ok && scheme == "file" {
+			return sameFile(name, filepath.Join(p.Dir, value))
+		}
+		return ref == scheme+":"+value
+	})
+}
+
+// sameFile compares two names by what they lead to.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	two, other := os.Stat(b)
+	return err == nil && other == nil && os.SameFile(one, two)
 }

@@ -76,6 +76,9 @@ func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.
 			return pipeline.Later(f.Reason, f.Text), nil
 		}
 	}
+	if f := v.shared(accounts); f.Text != "" {
+		return pipeline.Later(f.Reason, f.Text), nil
+	}
 	held, lost := 0, 0
 	for _, a := range accounts {
 		h, l, err := v.record(ctx, journal.Account(a.Account.Address), a)
@@ -86,6 +89,31 @@ func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.
 	}
 	text := fmt.Sprintf("%d accounts checked, %d need a person, %d findings of what is not carried", len(accounts), held, lost)
 	return pipeline.Done(text), journal.End(ctx, "validate", ledger.Done, text, func(s *ledger.State) { s.ValidatedAt = v.Now() })
+}
+
+// shared: where Godwit signs in with one secret for all, and every account is
+// refused, it is that secret: one trouble to mend, and no account's.
+func (v Validate) shared(accounts []Checked) Finding {
+	for side, path := range map[string]string{"source": "source.imap.secret", "target": "targets.*.imap.secret"} {
+		refused := 0
+		var last Finding
+		for _, c := range accounts {
+			auth := v.Plan.Source.IMAP.Auth
+			if side == "target" {
+				auth = v.Plan.Targets[c.Account.Target].IMAP.Auth
+			}
+			for _, f := range c.Findings {
+				if f.Verdict == Person && f.Reason == "login-"+side && (auth == "master" || auth == "authzid") {
+					refused++
+					last = f
+				}
+			}
+		}
+		if refused == len(accounts) && refused > 1 {
+			return Finding{Reason: "login-" + side, Text: fmt.Sprintf("all %d accounts are refused: look at %s and the migrator's rights; %s", refused, path, last.Text)}
+		}
+	}
+	return Finding{}
 }
 
 // record writes an account's findings into its row.

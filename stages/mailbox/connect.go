@@ -140,19 +140,35 @@ func secure(ctx context.Context, server *Server, nc net.Conn) (net.Conn, error) 
 	case "", "implicit":
 	case "starttls":
 		if err := startTLS(nc); err != nil {
-			return nil, fmt.Errorf("starttls: %w", err)
+			return nil, fmt.Errorf("starttls: %w; the connection is not encrypted, no login was sent: somebody may be stripping STARTTLS", err)
 		}
 	default:
 		return nil, fmt.Errorf("tls %q is not one of implicit, starttls, none", server.TLS)
 	}
 	tc := tls.Client(nc, config)
 	if err := tc.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
+		return nil, distrust(err)
 	}
 	if server.TLS == "starttls" {
 		return &greeted{Conn: tc, first: []byte("* OK ready\r\n")}, nil
 	}
 	return tc, nil
+}
+
+// distrust says what would be right where a certificate is not trusted.
+func distrust(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &unknown):
+		return errors.New("tls: the certificate's authority is not known; if it is the hoster's own, name it in imap.ca_file; no login was sent")
+	case errors.As(err, &name):
+		return fmt.Errorf("tls: the certificate is for %s, not for %s; no login was sent", safe(strings.Join(name.Certificate.DNSNames, ", ")), name.Host)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Errorf("tls: the certificate has expired on %s; no login was sent", invalid.Cert.NotAfter.Format("2006-01-02"))
+	}
+	return fmt.Errorf("tls: %w; no login was sent", err)
 }
 
 func tlsConfig(server *Server) (*tls.Config, error) {
@@ -234,6 +250,12 @@ func (s *session) signIn(ctx context.Context, e Endpoint) error {
 	if err != nil {
 		return err
 	}
+	for _, login := range []string{e.Login.User, e.Server.Login, e.Login.User + "\x00" + e.Server.Login} {
+		s.w.hide(login, password)
+	}
+	if e.Server.Auth == "master" {
+		s.w.hide(masterLogin(e), password)
+	}
 	if err := s.authenticate(e, caps, password); err != nil {
 		if s.w.failure() != nil {
 			return s.because(err)
@@ -260,10 +282,7 @@ func (s *session) authenticate(e Endpoint, caps imap.CapSet, password string) er
 	case "xoauth2":
 		return s.c.Authenticate(xoauth2{user, password})
 	case "master":
-		user = strings.NewReplacer("{account}", user, "{login}", e.Server.Login).Replace(e.Server.MasterFormat)
-		if e.Server.MasterFormat == "" {
-			user = e.Login.User + "*" + e.Server.Login
-		}
+		user = masterLogin(e)
 	case "", "password":
 	default:
 		return fmt.Errorf("auth %q is not one of password, master, authzid, xoauth2", e.Server.Auth)
@@ -275,6 +294,14 @@ func (s *session) authenticate(e Endpoint, caps imap.CapSet, password string) er
 		return errors.New("the server has disabled LOGIN here and offers no AUTH=PLAIN")
 	}
 	return s.c.Login(user, password).Wait()
+}
+
+// masterLogin is the name that a master user signs in with.
+func masterLogin(e Endpoint) string {
+	if e.Server.MasterFormat == "" {
+		return e.Login.User + "*" + e.Server.Login
+	}
+	return strings.NewReplacer("{account}", e.Login.User, "{login}", e.Server.Login).Replace(e.Server.MasterFormat)
 }
 
 // xoauth2 is Google's and Microsoft's sign-in with a token.
