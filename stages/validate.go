@@ -91,29 +91,21 @@ func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.
 	return pipeline.Done(text), journal.End(ctx, "validate", ledger.Done, text, func(s *ledger.State) { s.ValidatedAt = v.Now() })
 }
 
-// shared: where Godwit signs in with one secret for all, and every account is
-// refused, it is that secret: one trouble to mend, and no account's.
+// shared: where Godwit signs in at the source with one secret for all, and every
+// account is refused, it is that secret: one trouble to mend, and no account's.
 func (v Validate) shared(accounts []Checked) Finding {
-	for side, path := range map[string]string{"source": "source.imap.secret", "target": "targets.*.imap.secret"} {
-		refused := 0
-		var last Finding
-		for _, c := range accounts {
-			auth := v.Plan.Source.IMAP.Auth
-			if side == "target" {
-				auth = v.Plan.Targets[c.Account.Target].IMAP.Auth
-			}
-			for _, f := range c.Findings {
-				if f.Verdict == Person && f.Reason == "login-"+side && (auth == "master" || auth == "authzid") {
-					refused++
-					last = f
-				}
-			}
-		}
-		if refused == len(accounts) && refused > 1 {
-			return Finding{Reason: "login-" + side, Text: fmt.Sprintf("all %d accounts are refused: look at %s and the migrator's rights; %s", refused, path, last.Text)}
-		}
+	if auth := v.Plan.Source.IMAP.Auth; auth != "master" && auth != "authzid" || len(accounts) < 2 {
+		return Finding{}
 	}
-	return Finding{}
+	var last Finding
+	for _, c := range accounts {
+		i := slices.IndexFunc(c.Findings, func(f Finding) bool { return f.Reason == "login-source" && f.Verdict == Person })
+		if i < 0 {
+			return Finding{}
+		}
+		last = c.Findings[i]
+	}
+	return Finding{Reason: "login-source", Text: fmt.Sprintf("all %d accounts are refused: look at source.imap.secret and the migrator's rights; %s", len(accounts), last.Text)}
 }
 
 // record writes an account's findings into its row.
