@@ -86,7 +86,8 @@ func (r *Runner) account(ctx context.Context, b *book, s Subject, a plans.Accoun
 	if first.cutover() && first.Stage != Freeze {
 		waiting = r.work
 	}
-	if !r.slots.take(waiting, first.cutover()) {
+	urgent := first.cutover() || first.Step == Precopy && first.Night.Contains(r.Clock.Now())
+	if !r.slots.take(waiting, urgent) {
 		return 0, nil
 	}
 	defer r.slots.give()
