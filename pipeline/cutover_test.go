@@ -191,7 +191,7 @@ func TestALaterBatchHoldsUpNobodysNight(t *testing.T) {
 	for _, at := range []string{"2026-11-25 03:00", "2026-11-26 03:00", "2026-12-01 03:00", "2026-12-02 18:00"} {
 		w.run(at)
 	}
-	var mu = make(chan struct{})
+	mu := make(chan struct{})
 	w.fails["copy precopy"] = func(pipeline.Task) (pipeline.Result, error) { <-mu; return pipeline.Result{}, nil }
 	w.fails["credentials switch"] = func(task pipeline.Task) (pipeline.Result, error) {
 		if task.Account.Address == ben {

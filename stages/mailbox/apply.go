@@ -47,8 +47,10 @@ func (l *lane) takeOver(j *job) error {
 			j.changes = append(j.changes, change{t.uid, t.target, t.has, joinFlags(append(strings.Fields(t.has), add...))})
 		}
 		if t.when != t.date {
-			rec.Notes = append(rec.Notes, Skipped{Folder: j.name, UID: t.uid, Date: t.time(), Bytes: t.size, Reason: Altered,
-				Detail: "the target held it before, with another date"})
+			rec.Notes = append(rec.Notes, Skipped{
+				Folder: j.name, UID: t.uid, Date: t.time(), Bytes: t.size, Reason: Altered,
+				Detail: "the target held it before, with another date",
+			})
 		}
 		rec.Bytes += t.size
 	}

@@ -74,7 +74,7 @@ func (x *exchange) take(w *wire, r *response) bool {
 			w.raw = nil
 			w.mu.Unlock()
 			x.err = fmt.Errorf("%w: a flood of answers nobody asked for", errHostile)
-			w.fail(x.err)
+			_ = w.fail(x.err) // the same error
 			return true
 		}
 		if x.on != nil {

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,7 +66,7 @@ func (r *pass) survey(out *Survey, src *session, m mapping) error {
 	}
 	b, err := src.examine(m.source.wire)
 	if err != nil {
-		if _, no := refused(err); no || err == errName {
+		if _, no := refused(err); no || errors.Is(err, errName) {
 			out.Findings = append(out.Findings, Skipped{Folder: name, Reason: Unreadable, Detail: err.Error()})
 			return nil
 		}

@@ -187,8 +187,6 @@ func (l *lane) fetchSet(ctx context.Context, j *job, list []meta, got map[uint32
 	return missing, nil
 }
 
-var errBudget = errors.New("more bytes than announced")
-
 // fetchOnce is one FETCH. What it returns counts.
 func (l *lane) fetchOnce(j *job, list []meta) (map[uint32][]byte, error) {
 	src, err := l.source()
@@ -394,7 +392,7 @@ func (s *streaming) append(pr *io.PipeReader) {
 					return werr
 				}
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if err != nil {

@@ -242,8 +242,10 @@ func (c *checking) date(e entry, m, t meta) {
 		return
 	}
 	if m.date == noDate || m.time().Before(firstDate) || m.time().After(lastDate) || c.impossible(m) {
-		c.job.st.note(Skipped{Folder: c.job.name, UID: e.source, Date: m.time(), Bytes: m.size, Reason: Altered,
-			Detail: "the target cannot hold the date " + m.time().Format(time.RFC3339)})
+		c.job.st.note(Skipped{
+			Folder: c.job.name, UID: e.source, Date: m.time(), Bytes: m.size, Reason: Altered,
+			Detail: "the target cannot hold the date " + m.time().Format(time.RFC3339),
+		})
 		return
 	}
 	c.differs(e.source, Differs, fmt.Sprintf("date %s at the source, %s at the target", m.time().Format(time.RFC3339), t.time().Format(time.RFC3339)))
@@ -323,8 +325,10 @@ func (c *checking) judge(e entry, sent, back []byte) {
 		switch compareDigests(sent, back) {
 		case altered:
 			m := c.source[e.source]
-			c.job.st.note(Skipped{Folder: c.job.name, UID: e.source, Date: m.time(), Bytes: m.size, Reason: Altered,
-				Detail: "the target stores NUL bytes or bare line ends in another form"})
+			c.job.st.note(Skipped{
+				Folder: c.job.name, UID: e.source, Date: m.time(), Bytes: m.size, Reason: Altered,
+				Detail: "the target stores NUL bytes or bare line ends in another form",
+			})
 		case wrong:
 			c.differs(e.source, Differs, "the content at the target is not what the source gave")
 		}

@@ -282,7 +282,7 @@ func (w *wire) readLine() ([]byte, error) {
 		if err == nil {
 			return bytes.TrimRight(line, "\r\n"), nil
 		}
-		if err != bufio.ErrBufferFull {
+		if !errors.Is(err, bufio.ErrBufferFull) {
 			return nil, err
 		}
 		if len(line) > maxLine {
