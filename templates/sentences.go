@@ -171,9 +171,9 @@ var sentences = map[string]sentence{
 
 	// Why one message or folder was not carried as it was.
 	"too-large": {
-		"The message is larger than the new mail server accepts.",
-		"Le message dépasse la taille acceptée par le nouveau serveur de messagerie.",
-		"Die Nachricht ist größer, als der neue Mailserver zulässt.",
+		"The message is larger than what can be carried over.",
+		"Le message dépasse la taille qui peut être transférée.",
+		"Die Nachricht ist größer, als übertragen werden kann.",
 	},
 	"refused": {
 		"The new mail server did not accept the message.",

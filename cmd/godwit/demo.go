@@ -233,41 +233,47 @@ func farewell(out io.Writer, dir string, host *demohost.Host) error {
 	if err != nil {
 		return err
 	}
-	moved, messages := 0, 0
+	moved, messages, named := 0, 0, 0
 	for _, b := range plan.Batches {
 		for s := range b.Services() {
 			for _, a := range s.Accounts {
 				if a.Action != "migrate" {
 					continue
 				}
-				n, err := same(host, a.Address)
+				n, large, err := same(host, a.Address, b.Copy.MaxMessage)
 				if err != nil {
 					return err
 				}
-				moved, messages = moved+1, messages+n
+				moved, messages, named = moved+1, messages+n, named+large
 			}
 		}
 	}
-	fmt.Fprintf(out, "\n%d mailboxes with %d messages are the same on both sides, byte for byte; commands that would change the source: %d\n", moved, messages, host.MutationCount())
+	fmt.Fprintf(out, "\n%d mailboxes with %d messages are the same on both sides, byte for byte; %d more, larger than the plan allows, stand in skipped.csv\n", moved, messages, named)
+	fmt.Fprintf(out, "commands that would have changed the source: %d; look at:\n", host.MutationCount())
 	for _, name := range []string{"out/w49-a/report.csv", "out/w49-a/skipped.csv", "out/w49-a/acme.example/report.csv", "out/w49-a/acme.example/passwords.csv", "mails", "run.log"} {
 		fmt.Fprintf(out, "    %s\n", filepath.Join(dir, name))
 	}
 	return nil
 }
 
-// same compares what a user has on both sides, folder names aside.
-func same(host *demohost.Host, address string) (int, error) {
+// same compares what a user has on both sides, folder names aside: messages up
+// to limit have to be there, larger ones not. It counts both.
+func same(host *demohost.Host, address string, limit int64) (moved, large int, err error) {
 	count := map[string]int{}
 	from, err := host.Mailbox(demohost.Source, address)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	to, err := host.Mailbox(demohost.Target, address)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	key := func(m demohost.Message) string { return fmt.Sprint(m.Date.Unix(), len(m.Body), string(m.Body)) }
 	for _, m := range from {
+		if int64(len(m.Body)) > limit {
+			large++
+			continue
+		}
 		count[key(m)]++
 	}
 	for _, m := range to {
@@ -275,8 +281,8 @@ func same(host *demohost.Host, address string) (int, error) {
 	}
 	for _, n := range count {
 		if n != 0 {
-			return 0, fmt.Errorf("%s differs between source and target: please report this", address)
+			return 0, 0, fmt.Errorf("%s differs between source and target: please report this", address)
 		}
 	}
-	return len(from), nil
+	return len(to), large, nil
 }
