@@ -76,8 +76,10 @@ func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.
 			return pipeline.Later(f.Reason, f.Text), nil
 		}
 	}
-	if f := v.shared(accounts); f.Text != "" {
-		return pipeline.Later(f.Reason, f.Text), nil
+	for _, f := range []Finding{v.shared(accounts), unknown(accounts)} {
+		if f.Text != "" {
+			return pipeline.Later(f.Reason, f.Text), nil
+		}
 	}
 	held, lost := 0, 0
 	for _, a := range accounts {
@@ -89,6 +91,19 @@ func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.
 	}
 	text := fmt.Sprintf("%d accounts checked, %d need a person, %d findings of what is not carried", len(accounts), held, lost)
 	return pipeline.Done(text), journal.End(ctx, "validate", ledger.Done, text, func(s *ledger.State) { s.ValidatedAt = v.Now() })
+}
+
+// unknown: nothing could be found out about any account.
+func unknown(accounts []Checked) Finding {
+	var last Finding
+	for _, c := range accounts {
+		i := slices.IndexFunc(c.Findings, func(f Finding) bool { return f.Verdict == Again })
+		if i < 0 {
+			return Finding{}
+		}
+		last = c.Findings[i]
+	}
+	return last
 }
 
 // shared: where Godwit signs in at the source with one secret for all, and every
