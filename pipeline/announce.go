@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -50,8 +51,8 @@ func validation(s Subject, now time.Time) []Task {
 	return []Task{s.task(Validate, Whole)}
 }
 
-// open returns the readers whose copy has no answer that lasts.
-func (s Subject) open(n Notice) []Recipient {
+// unanswered returns the readers whose copy has no answer that lasts.
+func (s Subject) unanswered(n Notice) []Recipient {
 	var list []Recipient
 	for _, r := range Recipients(s.Service, n.Plan, n.Only) {
 		row := s.State
@@ -87,10 +88,10 @@ func announcement(s Subject, now time.Time) []Task {
 			continue
 		}
 		t := s.notice(Announce, noticeID(s.Batch, n), n)
-		for _, r := range s.open(t.Notice) {
+		for _, r := range s.unanswered(t.Notice) {
 			contactTold := r.Account == "" && s.State.Kept[n.Days]
-			userTold := r.Account != "" && s.userTold(n, r, now)
-			if !contactTold && !userTold {
+			needsNoCopy := r.Account != "" && s.needsNoCopy(n, r, now)
+			if !contactTold && !needsNoCopy {
 				t.Notice.To = append(t.Notice.To, r)
 			}
 		}
@@ -101,12 +102,12 @@ func announcement(s Subject, now time.Time) []Task {
 	return nil
 }
 
-// userTold says that the user needs no copy: one was told by another notice, or
+// needsNoCopy says that the user needs no copy: one was told by another notice, or
 // it is too late for one.
-func (s Subject) userTold(n plans.Notice, r Recipient, now time.Time) bool {
+func (s Subject) needsNoCopy(n plans.Notice, r Recipient, now time.Time) bool {
 	for _, a := range s.Service.Accounts {
 		if a.Address == r.Account {
-			return s.toldUser(n, a) || s.State.Kept[n.Days] && s.missed(n, now) != nil && !slices.Contains(s.Accounts[a.Address].Waved, "notice-failed")
+			return s.toldInTime(n, a) || s.State.Kept[n.Days] && s.missed(n, now) != nil && !slices.Contains(s.Accounts[a.Address].Waved, "notice-failed")
 		}
 	}
 	return true
@@ -132,7 +133,7 @@ func changed(s Subject, now time.Time) []Task {
 			t.Notice.Changes = c
 		}
 	}
-	t.Notice.To = s.open(t.Notice)
+	t.Notice.To = s.unanswered(t.Notice)
 	return []Task{t}
 }
 
@@ -155,7 +156,7 @@ func cancelled(s Subject, _ time.Time) []Task {
 	t.Notice.Sequence++
 	t.Notice.Reason, t.Notice.Only = "cancelled-by-customer", only
 	t.Night = nightFor(s.Batch, s.Accounts[only[0]])
-	t.Notice.To = s.open(t.Notice)
+	t.Notice.To = s.unanswered(t.Notice)
 	return []Task{t}
 }
 
@@ -184,12 +185,12 @@ func deferred(s Subject, now time.Time) []Task {
 	}
 	t := s.notice(Event, s.nextID("deferred"), s.event("deferred"))
 	t.Notice.Sequence++
-	t.Notice.Reason, t.Notice.Only = orDefault(first.Reason, "interrupted"), only
-	t.Night = nightAfter(s.Batch, now.Add(shortest(s)))
+	t.Notice.Reason, t.Notice.Only = cmp.Or(first.Reason, "interrupted"), only
+	t.Night = nightAfter(s.Batch, now.Add(deferralLead(s)))
 	if first.Deferrals+1 >= deferrals {
 		t.Night = Night{}
 	}
-	t.Notice.To = s.open(t.Notice)
+	t.Notice.To = s.unanswered(t.Notice)
 	return []Task{t}
 }
 
@@ -224,7 +225,7 @@ func (s Subject) toMoved(n Notice) []Recipient {
 			n.Only = append(n.Only, a.Address)
 		}
 	}
-	return s.open(n)
+	return s.unanswered(n)
 }
 
 // event is the plan's line for an event; unless it says otherwise, everyone

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -14,7 +15,7 @@ import (
 // the contact's yes nothing is promised. It may be called again.
 func Conclude(ctx context.Context, t Task, j Journal, now time.Time) error {
 	told := !slices.Contains(t.Notice.Plan.To, "contact") || t.Service.Contact == ""
-	if d := j.State().Notices[t.Notice.ID]; d != nil && d.Verdict == "accepted" {
+	if d := j.State().Notices[t.Notice.ID]; d.Accepted() {
 		told = true
 	}
 	when := t.Notice.Plan.When
@@ -101,9 +102,9 @@ func (t Task) deferred(ctx context.Context, j Journal, told bool) error {
 			case !told:
 				s.Trouble, s.Reason, s.Detail = ledger.Held, "notice-failed", "the customer could not be told of the new night"
 			case t.Night.Date == "":
-				s.Trouble, s.Reason, s.Detail = ledger.Held, "needs-person", "deferred three times in a row, the last time: "+orDefault(s.Detail, "its night passed")
+				s.Trouble, s.Reason, s.Detail = ledger.Held, "needs-person", "deferred three times in a row, the last time: "+cmp.Or(s.Detail, "its night passed")
 			default:
-				s.Detail = orDefault(s.Detail, "its night passed")
+				s.Detail = cmp.Or(s.Detail, "its night passed")
 				s.Night = t.Night.Date
 				s.Deferrals++
 				if s.Promise != nil {

@@ -1,7 +1,7 @@
 package pipeline
 
-// crash is set in builds with the tag crashtest only; see crash_test build of
-// cmd/godwit.
+// crash is set in builds with the tag crashtest only (crash_on.go);
+// cmd/godwit/crash_test.go makes one.
 var crash func(point string)
 
 // CrashPoint marks a place where a test kills the process: before and after

@@ -147,8 +147,8 @@ func (s Subject) underway(a plans.Account, state ledger.State, now time.Time) (T
 		return s.accountTask(Copy, Final, a), true
 	case ledger.Verified:
 		return s.accountTask(Credentials, Apply, a), true
-	default: // Ready
-		return s.accountTask(Credentials, Switch, a), s.Batch.Window.Unit != "service" || s.allReady()
+	default: // Ready; a service that moves as a whole passes pointOfNoReturn first
+		return s.accountTask(Credentials, Switch, a), s.Batch.Window.Unit != "service"
 	}
 }
 
@@ -161,7 +161,8 @@ func (s Subject) doomed(state ledger.State, now time.Time) bool {
 		return true
 	}
 	return s.Batch.Window.Unit == "service" && slices.ContainsFunc(s.moving(), func(a plans.Account) bool {
-		return s.Accounts[a.Address].Trouble != ledger.None
+		other := s.Accounts[a.Address]
+		return other.Trouble != ledger.None && other.Phase != ledger.Switching
 	})
 }
 
@@ -181,7 +182,8 @@ func (s Subject) together(a plans.Account, now time.Time) bool {
 	}
 	return !slices.ContainsFunc(s.moving(), func(other plans.Account) bool {
 		state := s.Accounts[other.Address]
-		able := state.InCutover() || state.Phase == ledger.Copied && now.Sub(state.PassedAt) < passEvery && !waits(state, now)
+		able := state.InCutover() || state.Phase == ledger.Copied && now.Sub(state.PassedAt) < passEvery && !waits(state, now) &&
+			s.mayMove(other) && Fits(s.Plan, s.Batch, state, nightFor(s.Batch, state), now)
 		return other.Address != a.Address && !able
 	})
 }
@@ -215,20 +217,4 @@ func byOperator(plan *plans.Plan, a plans.Account) bool {
 func (s Subject) catchesUp(state ledger.State, now time.Time) bool {
 	since := now.Sub(state.SwitchedAt)
 	return !state.CaughtUp && now.Sub(state.PassedAt) >= passEvery && since >= passEvery && since <= s.Batch.Copy.CatchUp
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-func orDefault(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

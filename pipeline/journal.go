@@ -9,7 +9,8 @@ import (
 )
 
 // book holds the state rows of one batch while a run works on it, and is the
-// only writer of the ledger: what is in memory is what was written.
+// only writer of rows and history: what is in memory is what was written. Kept
+// values go past it.
 type book struct {
 	ledger ledger.Ledger
 	clock  Clock
@@ -17,7 +18,7 @@ type book struct {
 	rows   map[ledger.Key]ledger.State
 }
 
-func open(ctx context.Context, l ledger.Ledger, clock Clock, batch string) (*book, error) {
+func openBook(ctx context.Context, l ledger.Ledger, clock Clock, batch string) (*book, error) {
 	states, err := l.States(context.WithoutCancel(ctx), batch)
 	if err != nil {
 		return nil, err
@@ -52,19 +53,13 @@ func (b *book) subject(s Subject) Subject {
 // when the run is being stopped: what happened must be known. The lock is held
 // over reading, changing and writing, so that no change is lost.
 func (b *book) write(ctx context.Context, key ledger.Key, entry *ledger.Entry, change func(*ledger.State)) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.writeLocked(ctx, []ledger.Key{key}, entry, change)
+	return b.writeAll(ctx, []ledger.Key{key}, entry, change)
 }
 
 // writeAll changes several rows, all or none.
 func (b *book) writeAll(ctx context.Context, keys []ledger.Key, entry *ledger.Entry, change func(*ledger.State)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.writeLocked(ctx, keys, entry, change)
-}
-
-func (b *book) writeLocked(ctx context.Context, keys []ledger.Key, entry *ledger.Entry, change func(*ledger.State)) error {
 	var changes []ledger.Change
 	for _, key := range keys {
 		c := ledger.Change{Key: key}
@@ -107,7 +102,7 @@ type journal struct {
 	book  *book
 	key   ledger.Key
 	stage string
-	mu    *sync.Mutex
+	mu    sync.Mutex
 	marks map[string]ledger.Mark
 }
 
@@ -116,12 +111,12 @@ func (b *book) journal(ctx context.Context, key ledger.Key, stage string) (*jour
 	if err != nil {
 		return nil, err
 	}
-	return &journal{book: b, key: key, stage: stage, mu: &sync.Mutex{}, marks: marks}, nil
+	return &journal{book: b, key: key, stage: stage, marks: marks}, nil
 }
 
 // blank is a journal that knows no marks.
 func (b *book) blank(key ledger.Key, stage string) *journal {
-	return &journal{book: b, key: key, stage: stage, mu: &sync.Mutex{}, marks: map[string]ledger.Mark{}}
+	return &journal{book: b, key: key, stage: stage, marks: map[string]ledger.Mark{}}
 }
 
 func (j *journal) Begin(ctx context.Context, effect string, change func(*ledger.State)) error {
@@ -162,10 +157,14 @@ func (j *journal) Put(ctx context.Context, changes map[string][]byte) error {
 	return nil
 }
 
-// Account shares the book; marks of another subject are not needed by a
-// service's task, so they start empty.
+// Account is the journal of one account, with its own marks; where they cannot
+// be read it knows none.
 func (j *journal) Account(address string) Journal {
 	key := j.key
 	key.Account = address
-	return j.book.blank(key, j.stage)
+	of, err := j.book.journal(context.Background(), key, j.stage)
+	if err != nil {
+		return j.book.blank(key, j.stage)
+	}
+	return of
 }

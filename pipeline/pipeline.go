@@ -2,17 +2,24 @@
 // keeps the ledger. It knows services, accounts, stages and time, and no mail
 // protocol.
 //
-//	plans.Plan ─► Due(service, now) ─► []Task ─► Stage.Run ─► Result ─► ledger
-//	                  ▲                                                   │
-//	                  └───────────────────── ledger.States ◄──────────────┘
+//	plan, lists ─► Subject ─► forService, forAccount ─► Task ─► Stage.Run ─► Result
+//	                  ▲                                                       │
+//	                  └────────────────── ledger.States ◄─────────────────────┘
 //
-// Due is a pure function of the plan, the lists, the ledger's states and the
-// clock, so preview, status and a run after a crash see the same. Run holds the
-// only loop over services and accounts and the only retry: an account's way is
-// kept in its state row, and whoever dies in the middle is continued by asking
-// Due again. Before a side effect a stage notes its intent in the Journal,
-// after it the outcome; an intent without an outcome means that the stage asks
-// the world before it acts again.
+// What is due is a pure function of plan, lists, ledger and clock, so that
+// preview, status and a run after a crash see the same: due.go for accounts,
+// announce.go for checks and notices, promise.go for what was announced and what
+// that holds, night.go for windows, forecast.go and status.go.
+//
+// Doing it: run.go chooses services, service.go goes through one and takes each
+// account's cutover in one go, task.go runs, settles and undoes one task,
+// conclude.go writes down what a notice promised, release.go ends what a dead
+// run left. A task is tried again by what settle wrote; only a thaw is tried
+// again on the spot.
+//
+// Before a side effect a stage notes its intent in the Journal, after it the
+// outcome; an intent without an outcome means that the stage asks the world
+// before it acts again.
 package pipeline
 
 import (
@@ -65,8 +72,8 @@ const (
 	Event    Step = "event"    // notify: changed, deferred, cancelled, done
 )
 
-// Task is one piece of work: for an account (freeze, copy, credentials) or for
-// a service (validate, notify, report: Account is empty).
+// Task is one piece of work: for an account (freeze, copy, credentials), a
+// service (validate, notify) or a batch (report: Service and Account are empty).
 type Task struct {
 	Stage   string
 	Step    Step

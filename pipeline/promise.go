@@ -97,8 +97,8 @@ func lead(s Subject) time.Duration {
 	return longest
 }
 
-// shortest is the time that a deferral by Godwit itself needs.
-func shortest(s Subject) time.Duration {
+// deferralLead is the time that a deferral by Godwit itself needs.
+func deferralLead(s Subject) time.Duration {
 	var d time.Duration
 	for i, n := range before(s.Batch) {
 		if minimum := s.Plan.Promises.MinimumNotice[n.Days]; i == 0 || minimum < d {
@@ -169,7 +169,7 @@ func BlockedAccount(s Subject, a plans.Account, now time.Time) *Block {
 		return s.tooLateFor(a, now)
 	}
 	for _, n := range before(s.Batch) {
-		if !s.State.Kept[n.Days] || !slices.Contains(n.To, "user") || s.toldUser(n, a) {
+		if !s.State.Kept[n.Days] || !slices.Contains(n.To, "user") || s.toldInTime(n, a) {
 			continue
 		}
 		d := s.copies(n, a)[noticeID(s.Batch, n)]
@@ -222,19 +222,19 @@ func (s Subject) copies(n plans.Notice, a plans.Account) map[string]*ledger.Deli
 	return s.Accounts[a.Address].Notices
 }
 
-// toldUser says that the account's user was told in time for its night, by the
+// toldInTime says that the account's user was told in time for its night, by the
 // notice or by one that took its place.
-func (s Subject) toldUser(n plans.Notice, a plans.Account) bool {
+func (s Subject) toldInTime(n plans.Notice, a plans.Account) bool {
 	state := s.Accounts[a.Address]
 	need := s.Plan.Promises.MinimumNotice[n.Days]
 	night := nightFor(s.Batch, state)
 	if state.Night != "" {
-		need = min(need, shortest(s))
+		need = min(need, deferralLead(s))
 	}
 	for id, d := range s.copies(n, a) {
 		ours := id == noticeID(s.Batch, n) || strings.HasPrefix(id, "changed@") || strings.HasPrefix(id, "deferred@")
 		inTime := s.Batch.ShortNotice || night.Start.Sub(d.At) >= need || slices.Contains(state.Waved, "notice-failed")
-		if ours && d.Verdict == "accepted" && inTime {
+		if ours && d.Accepted() && inTime {
 			return true
 		}
 	}
@@ -249,7 +249,7 @@ func (s Subject) mayMove(a plans.Account) bool {
 	}
 	for _, n := range before(s.Batch) {
 		deferred := s.Accounts[a.Address].Night != ""
-		if !s.State.Kept[n.Days] && !deferred || slices.Contains(n.To, "user") && !s.toldUser(n, a) {
+		if !s.State.Kept[n.Days] && !deferred || slices.Contains(n.To, "user") && !s.toldInTime(n, a) {
 			return false
 		}
 	}

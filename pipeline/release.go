@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 
@@ -29,7 +28,7 @@ func Release(ctx context.Context, l ledger.Ledger, stages []Stage, clock Clock, 
 	books := map[string]*book{}
 	for _, state := range underway {
 		if books[state.Key.Batch] == nil {
-			if books[state.Key.Batch], err = open(ctx, l, clock, state.Key.Batch); err != nil {
+			if books[state.Key.Batch], err = openBook(ctx, l, clock, state.Key.Batch); err != nil {
 				return underway, err
 			}
 		}
@@ -52,8 +51,8 @@ func Release(ctx context.Context, l ledger.Ledger, stages []Stage, clock Clock, 
 			return nil
 		})
 	}
-	err = group.Wait()
-	return left, errors.Join(err)
+	_ = group.Wait() // no function returns an error
+	return left, nil
 }
 
 // release thaws or switches one account.

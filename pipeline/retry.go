@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -15,7 +16,7 @@ import (
 func Retry(ctx context.Context, l ledger.Ledger, clock Clock, batches []string, match func(ledger.Key) bool) (int, error) {
 	changed := 0
 	for _, name := range batches {
-		b, err := open(ctx, l, clock, name)
+		b, err := openBook(ctx, l, clock, name)
 		if err != nil {
 			return changed, err
 		}
@@ -34,15 +35,9 @@ func Retry(ctx context.Context, l ledger.Ledger, clock Clock, batches []string, 
 }
 
 func sorted(rows map[ledger.Key]ledger.State) []ledger.Key {
-	byName := map[string]ledger.Key{}
-	for key := range rows {
-		byName[key.Service+"\x00"+key.Account] = key
-	}
-	keys := make([]ledger.Key, 0, len(rows))
-	for _, name := range sortedKeys(byName) {
-		keys = append(keys, byName[name])
-	}
-	return keys
+	return slices.SortedFunc(maps.Keys(rows), func(x, y ledger.Key) int {
+		return cmp.Or(cmp.Compare(x.Service, y.Service), cmp.Compare(x.Account, y.Account))
+	})
 }
 
 func stuck(s ledger.State) bool {

@@ -164,7 +164,7 @@ func (r *Runner) jobs(ctx context.Context) ([]*job, error) {
 		if r.Batch != "" && batch.Name != r.Batch {
 			continue
 		}
-		b, err := open(ctx, r.Ledger, r.Clock, batch.Name)
+		b, err := openBook(ctx, r.Ledger, r.Clock, batch.Name)
 		if err != nil {
 			return nil, err
 		}

@@ -45,10 +45,27 @@ func (r *Runner) service(ctx context.Context, b *book, s Subject) (worked int, e
 		n, err := r.accounts(ctx, b, s)
 		worked += n
 		if err != nil || n == 0 {
+			r.abandon(b, b.subject(s))
 			return worked, err
 		}
 	}
 	return worked, fmt.Errorf("%s: the same work is due again and again; please report this", s.Service.Name)
+}
+
+// abandon undoes cutovers that wait for something that will not come in this run:
+// a neighbour that cannot be frozen any more, or an end of the grace time.
+func (r *Runner) abandon(b *book, s Subject) {
+	for _, a := range s.Service.Accounts {
+		if state := s.Accounts[a.Address]; !state.InCutover() || state.Phase == ledger.Switching || state.Next.After(r.Clock.Now()) {
+			continue
+		}
+		t := s.accountTask(Freeze, Whole, a)
+		result := Later("interrupted", "the cutover could not be completed")
+		if err := r.settle(context.Background(), b, t, result); err != nil {
+			r.Log.Error("ledger", "account", a.Address, "error", err)
+		}
+		r.undo(b, t)
+	}
 }
 
 // accounts carries every account of a service on as far as it comes, each in
@@ -110,7 +127,7 @@ func (r *Runner) account(ctx context.Context, b *book, s Subject, a plans.Accoun
 // pointOfNoReturn: where a service moves as a whole, all its accounts pass the
 // point together, before the first one is switched.
 func (r *Runner) pointOfNoReturn(ctx context.Context, b *book, s Subject) error {
-	if s.Batch.Window.Unit != "service" || len(s.moving()) == 0 || !s.allReady() {
+	if s.Batch.Window.Unit != "service" || len(s.moving()) == 0 || !s.allReady() || r.work.Err() != nil {
 		return nil
 	}
 	var keys []ledger.Key
@@ -143,15 +160,18 @@ type verdict struct {
 	block *Block // nil: lifted
 }
 
-const byPlan = "plan" // the origin of such a hold
+// ByPlan is the origin of such a hold, in ledger.State.Origin.
+const ByPlan = "plan"
 
 // verdicts compares what the plan holds with what the ledger says it holds.
 func (s Subject) verdicts(now time.Time) []verdict {
 	var list []verdict
 	compare := func(key ledger.Key, state ledger.State, why *Block) {
-		ours := state.Trouble == ledger.Held && state.Origin == byPlan
-		switch {
-		case why == nil && ours, why != nil && state.Trouble != ledger.Held && state.Trouble != ledger.Broken, why != nil && ours && state.Detail != why.Text:
+		ours := state.Trouble == ledger.Held && state.Origin == ByPlan
+		added := why != nil && !waitsForPerson(state)
+		lifted := why == nil && ours
+		reworded := why != nil && ours && state.Detail != why.Text
+		if added || lifted || reworded {
 			list = append(list, verdict{key, why})
 		}
 	}
@@ -184,7 +204,7 @@ func (s Subject) firstNotice() time.Time {
 // judge writes the verdicts down.
 func (r *Runner) judge(ctx context.Context, b *book, s Subject, now time.Time) error {
 	for _, v := range s.verdicts(now) {
-		entry := &ledger.Entry{Stage: byPlan, Effect: "hold", Mark: ledger.Note, Text: "lifted"}
+		entry := &ledger.Entry{Stage: ByPlan, Effect: "hold", Mark: ledger.Note, Text: "lifted"}
 		if v.block != nil {
 			r.Log.Warn("held", "service", v.key.Service, "account", v.key.Account, "why", v.block.Text)
 			entry.Text = v.block.Text
@@ -192,7 +212,7 @@ func (r *Runner) judge(ctx context.Context, b *book, s Subject, now time.Time) e
 		err := b.write(ctx, v.key, entry, func(s *ledger.State) {
 			s.Trouble, s.Origin, s.Reason, s.Detail = ledger.None, "", "", ""
 			if v.block != nil {
-				s.Trouble, s.Origin, s.Reason, s.Detail = ledger.Held, byPlan, v.block.Reason, v.block.Text
+				s.Trouble, s.Origin, s.Reason, s.Detail = ledger.Held, ByPlan, v.block.Reason, v.block.Text
 			}
 		})
 		if err != nil {

@@ -6,18 +6,18 @@ import (
 )
 
 // slots bound how many accounts are worked on at once. Who is urgent, because
-// a night is short, goes before who is not, and one slot is kept for them where
+// a night is short, goes before who is not, and one slot is reserved for them where
 // there are several: pre-copies that take hours must not cost a night.
 type slots struct {
-	mu      sync.Mutex
-	free    int
-	kept    int
-	waiting [2][]chan struct{} // not urgent, urgent
+	mu       sync.Mutex
+	free     int
+	reserved int
+	waiting  [2][]chan struct{} // not urgent, urgent
 }
 
 func newSlots(n int) *slots {
 	n = max(1, n)
-	return &slots{free: n, kept: min(1, n-1)}
+	return &slots{free: n, reserved: min(1, n-1)}
 }
 
 // take waits for a slot; false means that the context ended first.
@@ -63,7 +63,7 @@ func (s *slots) give() {
 // hand gives free slots to those who wait. The caller holds the lock.
 func (s *slots) hand() {
 	for class := 1; class >= 0; class-- {
-		reserve := s.kept * (1 - class)
+		reserve := s.reserved * (1 - class)
 		for s.free > reserve && len(s.waiting[class]) > 0 {
 			close(s.waiting[class][0])
 			s.waiting[class] = s.waiting[class][1:]

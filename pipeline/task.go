@@ -107,8 +107,9 @@ func (r *Runner) settle(ctx context.Context, b *book, t Task, result Result) err
 	key := t.Key()
 	state := b.state(key)
 	if result.Outcome == done {
-		if t.Stage == Notify || t.Step == Prepare || state.Trouble == ledger.Held && state.Origin != t.Stage {
-			return r.retried(ctx, b, t)
+		others := state.Trouble == ledger.Held && state.Origin != t.Stage
+		if t.Stage == Notify || t.Step == Prepare || others {
+			return r.clearOwn(ctx, b, t)
 		}
 		return r.clear(ctx, b, t)
 	}
@@ -141,10 +142,10 @@ func (r *Runner) clear(ctx context.Context, b *book, t Task) error {
 	})
 }
 
-// retried forgets the stage's own deferral, and leaves other trouble.
-func (r *Runner) retried(ctx context.Context, b *book, t Task) error {
+// clearOwn forgets the stage's own deferral, and leaves other trouble.
+func (r *Runner) clearOwn(ctx context.Context, b *book, t Task) error {
 	state := b.state(t.Key())
-	if state.Trouble != ledger.Deferred || state.Origin != t.Stage || state.Key.Account != "" {
+	if state.Trouble != ledger.Deferred || state.Origin != t.Stage {
 		return nil
 	}
 	return r.clear(ctx, b, t)
@@ -234,7 +235,7 @@ func find(stages []Stage, name string) Stage {
 func Rewrite(ctx context.Context, plan *plans.Plan, l ledger.Ledger, stages []Stage, clock Clock) error {
 	r := Runner{Plan: plan, Ledger: l, Stages: stages, Clock: clock}
 	for _, batch := range plan.Batches {
-		b, err := open(ctx, l, clock, batch.Name)
+		b, err := openBook(ctx, l, clock, batch.Name)
 		if err != nil {
 			return err
 		}

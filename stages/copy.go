@@ -76,7 +76,8 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 	return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) { c.passed(s, task, result, time.Since(began)) })
 }
 
-// ensure has the target account made ready before the first pass.
+// ensure has the target account made ready before the first pass. An empty Result
+// means: done, go on.
 func (c Copy) ensure(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
 	admin := c.Admins[task.Account.Target]
 	if admin == nil || journal.Last("ensure") == ledger.Done {
@@ -94,14 +95,14 @@ func (c Copy) ensure(ctx context.Context, task pipeline.Task, journal pipeline.J
 
 // administrator is the answer to a refusal of the target's admin side.
 func administrator(ctx context.Context, journal pipeline.Journal, effect string, err error) (pipeline.Result, error) {
-	mark := ledger.Failed
-	if errors.Is(err, platform.ErrUnknown) {
-		mark = ledger.Unknown
+	reason := "target-unreachable"
+	if errors.Is(err, platform.ErrLater) {
+		reason = "busy"
 	}
-	if err := journal.End(ctx, effect, mark, err.Error(), nil); err != nil {
+	if err := journal.End(ctx, effect, markOf(err), err.Error(), nil); err != nil {
 		return pipeline.Result{}, err
 	}
-	return pipeline.Later("target-unreachable", fmt.Sprintf("target: %s: %v", effect, err)), nil
+	return pipeline.Later(reason, fmt.Sprintf("target: %s: %v", effect, err)), nil
 }
 
 func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Journal) mailbox.Pass {

@@ -272,7 +272,7 @@ func TestCopyAnswersOfTheTarget(t *testing.T) {
 func TestCopyEnsuresTheTargetAccountOnce(t *testing.T) {
 	h := newHoster(t)
 	h.FailNext("ensure", 1, demohost.Later)
-	if result := h.outcome("deferred", h.copying(), pipeline.Precopy, anna); result.Reason != "target-unreachable" {
+	if result := h.outcome("deferred", h.copying(), pipeline.Precopy, anna); result.Reason != "busy" {
 		t.Errorf("got %q: %q", result.Reason, result.Text)
 	}
 	h.FailNext("ensure", 1, demohost.Lost)

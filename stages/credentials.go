@@ -124,7 +124,7 @@ func (c Credentials) prove(ctx context.Context, task pipeline.Task, journal pipe
 }
 
 // once does what an earlier try has not done for certain. Setting the same
-// again is harmless.
+// again is harmless. An empty Result means: done, go on.
 func once(ctx context.Context, journal pipeline.Journal, effect string, act func() error) (pipeline.Result, error) {
 	if journal.Last(effect) == ledger.Done {
 		return pipeline.Result{}, nil
@@ -185,7 +185,7 @@ func (c Credentials) change(ctx context.Context, task pipeline.Task, journal pip
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	r := kept(*state.Thaw, state.Deadline)
+	r := frozenRequest(*state.Thaw, state.Deadline)
 	if resumed {
 		if state, err := driver.Check(ctx, r); err == nil && state == platform.Switched {
 			return finish("switched, found so after an interruption")

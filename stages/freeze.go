@@ -31,7 +31,7 @@ func (Freeze) Name() string { return pipeline.Freeze }
 // deadline and all that is needed to thaw.
 func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
 	none := f.Driver.Driver == "none"
-	if err := journal.Begin(ctx, "freeze", func(s *ledger.State) { f.plunge(s, task, none) }); err != nil {
+	if err := journal.Begin(ctx, "freeze", func(s *ledger.State) { f.begun(s, task, none) }); err != nil {
 		return pipeline.Result{}, err
 	}
 	if none {
@@ -73,8 +73,8 @@ func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 	return pipeline.Done("frozen"), nil
 }
 
-// plunge is the account's state from the moment the freeze may have happened.
-func (f Freeze) plunge(s *ledger.State, task pipeline.Task, none bool) {
+// begun is the account's state from the moment the freeze may have happened.
+func (f Freeze) begun(s *ledger.State, task pipeline.Task, none bool) {
 	now := f.Now()
 	s.Phase = ledger.Frozen
 	s.NotFrozen = none
@@ -98,11 +98,7 @@ func (f Freeze) plunge(s *ledger.State, task pipeline.Task, none bool) {
 }
 
 func (f Freeze) refused(ctx context.Context, journal pipeline.Journal, err error) (pipeline.Result, error) {
-	mark := ledger.Failed
-	if errors.Is(err, platform.ErrUnknown) {
-		mark = ledger.Unknown
-	}
-	if err := journal.End(ctx, "freeze", mark, err.Error(), nil); err != nil {
+	if err := journal.End(ctx, "freeze", markOf(err), err.Error(), nil); err != nil {
 		return pipeline.Result{}, err
 	}
 	if errors.Is(err, platform.ErrLater) {
@@ -138,7 +134,7 @@ func (f Freeze) Undo(ctx context.Context, _ pipeline.Task, journal pipeline.Jour
 }
 
 func thaw(ctx context.Context, driver platform.Freezer, how ledger.Thaw, deadline time.Time) error {
-	r := kept(how, deadline)
+	r := frozenRequest(how, deadline)
 	if err := driver.Thaw(ctx, r); err != nil {
 		return err
 	}
@@ -152,8 +148,8 @@ func thaw(ctx context.Context, driver platform.Freezer, how ledger.Thaw, deadlin
 	return nil
 }
 
-// kept is the request as it was when the account was frozen.
-func kept(how ledger.Thaw, deadline time.Time) platform.Request {
+// frozenRequest is the request as it was when the account was frozen.
+func frozenRequest(how ledger.Thaw, deadline time.Time) platform.Request {
 	q := how.Request
 	return platform.Request{
 		Plan: q["plan"], Batch: q["batch"], Service: q["service"], Account: q["account"], Login: q["login"],

@@ -103,5 +103,5 @@ func (j *journal) Put(ctx context.Context, changes map[string][]byte) error {
 func (j *journal) Account(address string) pipeline.Journal {
 	key := j.key
 	key.Account = address
-	return &journal{h: j.h, key: key, fate: j.fate, marks: map[string]ledger.Mark{}}
+	return j.h.mortal(key, j.fate)
 }

@@ -290,6 +290,20 @@ func TestNotifyCrashBetweenIntentAndOutcomeSendsTheSameAgain(t *testing.T) {
 	}
 }
 
+func TestNotifyCrashAtAUsersCopySaysThatItWasSentAgain(t *testing.T) {
+	h := newHoster(t)
+	task := h.notice("remind", acme)
+	h.address(&task)
+	f := &fate{dieAt: 4} // the second copy's outcome
+	if _, err := h.notify().Run(t.Context(), task, h.mortal(task.Key(), f)); !errors.Is(err, errKilled) {
+		t.Fatalf("got %v", err)
+	}
+	h.send(task)
+	if d := h.state(anna).Notices[task.Notice.ID]; !strings.Contains(d.Text, "sent again") {
+		t.Errorf("the ledger does not say so: %+v", d)
+	}
+}
+
 func TestNotifyAddressesAndNamesCannotAddHeaders(t *testing.T) {
 	h := newHoster(t)
 	task := h.notice("remind", acme)

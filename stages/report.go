@@ -2,6 +2,7 @@ package stages
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,7 +111,7 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	plain := r.plain(b, a, state, of)
 	detail := plain
 	if state.Detail != "" || of.Detail != "" {
-		detail = orElse(state.Detail, of.Detail)
+		detail = cmp.Or(state.Detail, of.Detail)
 	}
 	if pipeline.Status(a, state, of) == "done" || a.Action == "skip" {
 		detail = plain
@@ -127,7 +128,7 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	}
 	for _, s := range skipped {
 		sentence := templates.Sentence("en", string(s.Reason))
-		whole.skipped = append(whole.skipped, r.skippedRow(a, s, orElse(s.Detail, sentence)))
+		whole.skipped = append(whole.skipped, r.skippedRow(a, s, cmp.Or(s.Detail, sentence)))
 		own.skipped = append(own.skipped, r.skippedRow(a, s, sentence))
 	}
 	after := b.Passwords.Deliver == "after" && state.PasswordSet.IsZero()
@@ -144,13 +145,6 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	}
 	own.passwords = append(own.passwords, []string{a.Service, a.Address, a.TargetAccount, password, r.Plan.Targets[a.Target].Webmail, r.time(pipeline.NightFor(b, state).Start.Add(b.Passwords.ValidFor))})
 	return nil
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // plain is the customer's reason: one of a fixed set of sentences, or the
@@ -197,7 +191,7 @@ func (r Report) row(a plans.Account, s, service ledger.State, reason string, ext
 		a.Service, a.Address, a.Target, a.TargetAccount, pipeline.Status(a, s, service), reason, a.Passwords,
 		strconv.Itoa(s.Folders), strconv.Itoa(s.Messages), strconv.FormatInt(s.Bytes, 10), strconv.Itoa(s.Copied),
 		strconv.Itoa(s.Already), strconv.Itoa(s.Skipped), strconv.Itoa(s.Passes), r.time(notified(service)),
-		r.time(s.FrozenAt), r.time(s.ReleasedAt), interruption(s), r.time(s.VerifiedAt), orElse(s.Revision, r.Plan.Revision),
+		r.time(s.FrozenAt), r.time(s.ReleasedAt), interruption(s), r.time(s.VerifiedAt), cmp.Or(s.Revision, r.Plan.Revision),
 	}
 	values := map[string]string{}
 	if s.Extra != nil {
@@ -226,7 +220,7 @@ func interruption(s ledger.State) string {
 func notified(service ledger.State) time.Time {
 	var first time.Time
 	for _, d := range service.Notices {
-		if d.Verdict == "accepted" && (first.IsZero() || d.At.Before(first)) {
+		if d.Accepted() && (first.IsZero() || d.At.Before(first)) {
 			first = d.At
 		}
 	}

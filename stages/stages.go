@@ -4,6 +4,7 @@ package stages
 
 import (
 	"context"
+	"errors"
 
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
@@ -34,7 +35,9 @@ func (s Servers) target(a plans.Account, secret func(context.Context) (string, e
 	return mailbox.Endpoint{Server: s.Targets[a.Target], Login: mailbox.Login{User: a.TargetAccount, Secret: secret}}
 }
 
-// user is the target mailbox as its user signs in, whatever Godwit's own way in is.
+// user is the target mailbox as its user signs in, whatever Godwit's own way in
+// is. It is a server of its own: its one login does not count against
+// max_connections.
 func (s Servers) user(a plans.Account, secret func(context.Context) (string, error)) mailbox.Endpoint {
 	e := s.target(a, secret)
 	e.Server = &mailbox.Server{Address: e.Server.Address, TLS: e.Server.TLS, CAFile: e.Server.CAFile, Auth: "password", Stall: e.Server.Stall}
@@ -56,4 +59,12 @@ func request(plan string, task pipeline.Task, state ledger.State) platform.Reque
 		Target: task.Account.Target, TargetAccount: task.Account.TargetAccount,
 		Deadline: state.Deadline,
 	}
+}
+
+// markOf says whether a refused action may have happened all the same.
+func markOf(err error) ledger.Mark {
+	if errors.Is(err, platform.ErrUnknown) {
+		return ledger.Unknown
+	}
+	return ledger.Failed
 }

@@ -46,7 +46,7 @@ type Finding struct {
 // Verdict says what a finding means for the move.
 type Verdict string
 
-// The verdicts: kept and lost never block.
+// The verdicts: converted and lost never block.
 const (
 	Fine      Verdict = "fine"
 	Converted Verdict = "converted"    // arrives, in another form
@@ -201,21 +201,18 @@ func (v Validate) general(ctx context.Context, batch *plans.Batch, service plans
 	if err := v.Sender(batch).Probe(ctx); err != nil {
 		add(Again, "notice-failed", "SMTP relay: "+err.Error())
 	}
-	if v.onlyMovingContact(batch, service) {
+	if contactMoves(service) {
 		add(Person, "contact-moves", fmt.Sprintf("the contact %s is a mailbox that moves and gets a new password: agree on how the list is handed over, then: godwit retry PLAN --service %s", service.Contact, service.Name))
 	}
 	return list
 }
 
-// onlyMovingContact says that the list of passwords would be handed to somebody
-// who needs it to read that mail.
-func (v Validate) onlyMovingContact(batch *plans.Batch, service plans.Service) bool {
-	for _, a := range service.Accounts {
-		if a.Action == "migrate" && a.Passwords == "temporary" && strings.EqualFold(a.Address, service.Contact) {
-			return true
-		}
-	}
-	return false
+// contactMoves says that the list of passwords would be handed to somebody who
+// needs it to read that mail.
+func contactMoves(service plans.Service) bool {
+	return slices.ContainsFunc(service.Accounts, func(a plans.Account) bool {
+		return a.Action == "migrate" && a.Passwords == "temporary" && strings.EqualFold(a.Address, service.Contact)
+	})
 }
 
 // account looks into both mailboxes.

@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes (DESIGN, section 9). An unknown one is a failure.
+// Exit codes (README, Exit codes). An error without one is exitWrong before a
+// command starts, and exitTrouble after.
 const (
 	exitDone        = 0
 	exitTrouble     = 1   // some accounts are deferred, failed or held
@@ -38,6 +39,8 @@ func Main(args []string) int {
 	ctx, hurry, stop := signals()
 	defer stop()
 	root := commands(hurry)
+	started := false // flags and arguments are accepted
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -49,6 +52,9 @@ func Main(args []string) int {
 	var e exit
 	if errors.As(err, &e) {
 		return e.code
+	}
+	if started {
+		return exitTrouble
 	}
 	return exitWrong
 }

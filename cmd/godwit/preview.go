@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,19 +57,18 @@ func preview(ctx context.Context, out io.Writer, file, now, batch string, asJSON
 		return err
 	}
 	encoder := json.NewEncoder(out)
-	var last error
 	for s := range subjects {
 		if batch != "" && s.Batch.Name != batch {
 			continue
 		}
 		o := outlookOf(s, clock.Now())
 		if asJSON {
-			last = encoder.Encode(o)
+			err = encoder.Encode(o)
 		} else {
-			last = o.print(out, plan.Timezone)
+			err = o.print(out, plan.Timezone)
 		}
-		if last != nil {
-			return last
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -86,42 +86,36 @@ func outlookOf(s pipeline.Subject, now time.Time) outlook {
 }
 
 func (o outlook) print(out io.Writer, zone *time.Location) error {
-	_, err := fmt.Fprintf(out, "%s %s (%d accounts)\n", o.Batch, o.Service, o.Accounts)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s (%d accounts)\n", o.Batch, o.Service, o.Accounts)
 	if o.Held != "" {
-		_, err = fmt.Fprintf(out, "  held: %s\n", o.Held)
+		fmt.Fprintf(&b, "  held: %s\n", o.Held)
 	}
 	for _, due := range o.Due {
-		_, err = fmt.Fprintf(out, "  now: %s\n", due)
+		fmt.Fprintf(&b, "  now: %s\n", due)
 	}
 	for _, p := range o.Ahead {
-		_, err = fmt.Fprintf(out, "  %s %s\n", p.At.In(zone).Format("2006-01-02 15:04 MST"), p.What)
+		fmt.Fprintf(&b, "  %s %s\n", p.At.In(zone).Format("2006-01-02 15:04 MST"), p.What)
 	}
+	_, err := io.WriteString(out, b.String())
 	return err
 }
 
 // look yields every service with what the ledger says of it; a plan that never
 // ran has an empty ledger.
 func look(ctx context.Context, plan *plans.Plan) (iter.Seq[pipeline.Subject], error) {
-	var l ledger.Ledger
-	store, err := sqlite.Read(ctx, ledgerFile(plan))
-	if err == nil {
-		l = store
-	} else if !errors.Is(err, os.ErrNotExist) {
+	l, err := sqlite.Read(ctx, ledgerFile(plan))
+	if errors.Is(err, os.ErrNotExist) {
+		return pipeline.Subjects(plan, nil), nil
+	}
+	if err != nil {
 		return nil, exit{exitWrong, err}
 	}
 	all := map[string][]ledger.State{}
 	for _, b := range plan.Batches {
-		if l == nil {
-			break
-		}
 		if all[b.Name], err = l.States(ctx, b.Name); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
-	if l != nil {
-		err = l.Close()
-	} else {
-		err = nil
-	}
-	return pipeline.Subjects(plan, all), err
+	return pipeline.Subjects(plan, all), l.Close()
 }

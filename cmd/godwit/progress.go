@@ -52,8 +52,10 @@ func (p *progress) close() {
 	if p.bars == nil {
 		return
 	}
+	p.mu.Lock()
 	for _, bar := range p.of {
 		bar.Abort(true)
 	}
+	p.mu.Unlock()
 	p.bars.Wait()
 }

@@ -43,7 +43,7 @@ temporary passwords, and the lists that were written are the only ones.`,
 			}
 			defer func() { err = errors.Join(err, output.Close()) }()
 			if closing != "" {
-				if err := finished(c.Context(), plan, closing); err != nil {
+				if err := closable(c.Context(), plan, closing); err != nil {
 					return err
 				}
 			}
@@ -60,8 +60,8 @@ temporary passwords, and the lists that were written are the only ones.`,
 	return c
 }
 
-// finished refuses to close a batch whose temporary passwords are still needed.
-func finished(ctx context.Context, plan *plans.Plan, batch string) error {
+// closable refuses to close a batch whose temporary passwords are still needed.
+func closable(ctx context.Context, plan *plans.Plan, batch string) error {
 	subjects, err := look(ctx, plan)
 	if err != nil {
 		return err

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -100,7 +102,7 @@ func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string)
 		if state.Trouble == ledger.None {
 			st.Hint = fmt.Sprintf("mend the cause, then: godwit retry %s --service %s", file, s.Service.Name)
 		}
-		if state.Trouble == ledger.None && s.State.Origin == "plan" {
+		if state.Trouble == ledger.None && s.State.Origin == pipeline.ByPlan {
 			st.Hint = "change the plan as it says; it goes on by itself"
 		}
 	case st.Status == "frozen":
@@ -115,8 +117,11 @@ func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string)
 // histories adds what happened to one account, or to one service.
 func histories(ctx context.Context, plan *plans.Plan, all []standing, which string) error {
 	l, err := sqlite.Read(ctx, ledgerFile(plan))
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil // nothing has happened yet
+	}
+	if err != nil {
+		return exit{exitWrong, err}
 	}
 	defer l.Close()
 	for i, s := range all {

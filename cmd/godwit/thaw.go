@@ -37,12 +37,10 @@ thawed but switched. PLAN may also be the ledger's file.`,
 			now := time.Now()
 			asked := 0
 			match := func(s ledger.State) bool {
+				// Frozen in a rehearsal's future: its deadline says nothing.
 				return (account == "" || s.Key.Account == account) && (!overdue || now.Before(s.FrozenAt) || !now.Before(s.Deadline))
 			}
 			left, err := release(c.Context(), path, logger("text"), counting(match, &asked))
-			if err != nil {
-				return err
-			}
 			var still []ledger.State
 			for _, s := range left {
 				if match(s) {
@@ -51,7 +49,9 @@ thawed but switched. PLAN may also be the ledger's file.`,
 			}
 			switch {
 			case len(still) > 0:
-				return exit{exitFrozen, frozen(still, args[0])}
+				return exit{exitFrozen, errors.Join(err, frozen(still, args[0]))}
+			case err != nil:
+				return err
 			case asked == 0 && account != "" && len(left) > 0:
 				return exit{exitFrozen, errors.Join(fmt.Errorf("%s is not frozen", account), frozen(left, args[0]))}
 			case asked == 0 && account != "":

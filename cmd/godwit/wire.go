@@ -105,8 +105,8 @@ func wire(plan *plans.Plan, clock pipeline.Clock) (*tools, error) {
 	return t, nil
 }
 
-// freezer is the one place that knows the freeze drivers by name. It is made
-// from what the ledger keeps, so that thawing needs no plan.
+// freezer makes a freeze driver from what the ledger keeps, so that thawing needs
+// no plan.
 func freezer(how ledger.Thaw) (platform.Freezer, error) {
 	switch how.Driver {
 	case "exec":

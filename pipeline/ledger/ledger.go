@@ -36,7 +36,7 @@ const (
 	Note    Mark = "note"    // no side effect, worth remembering
 )
 
-// Key names a service (Account is empty) or an account.
+// Key names a batch, a service or an account: what is finer is empty.
 type Key struct {
 	Batch, Service, Account string
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Phase is how far an account has come. Phases only move forward, except that
-// an undone cutover goes from Frozen or Verified back to Copied.
+// an undone cutover goes from Frozen, Verified or Ready back to Copied.
 type Phase string
 
 // The phases in their order.
@@ -32,13 +32,13 @@ const (
 	Held     Trouble = "held"
 )
 
-// State is what has been reached for a service or an account. The engine reads
-// the named columns; everything else travels as one JSON document.
+// State is what has been reached for a service or an account. It is stored as
+// one JSON document.
 type State struct {
 	Key     Key       `json:"-"`
 	Phase   Phase     `json:"phase,omitempty"`
 	Trouble Trouble   `json:"trouble,omitempty"`
-	Origin  string    `json:"origin,omitempty"` // the stage that put it into trouble
+	Origin  string    `json:"origin,omitempty"` // the stage that put it into trouble, or "plan"
 	Reason  string    `json:"reason,omitempty"` // code of a plain sentence, for customers
 	Detail  string    `json:"detail,omitempty"` // for the operator
 	Next    time.Time `json:"next,omitzero"`    // not before
@@ -56,8 +56,8 @@ type State struct {
 	Interrupted time.Duration `json:"interrupted,omitempty"` // all its freezes together
 	SwitchedAt  time.Time     `json:"switched_at,omitzero"`
 	VerifiedAt  time.Time     `json:"verified_at,omitzero"`
-	Thaw        *Thaw         `json:"thaw,omitempty"` // how to thaw or switch it without the plan
-	NotFrozen   bool          `json:"not_frozen,omitempty"`
+	Thaw        *Thaw         `json:"thaw,omitempty"`        // how to thaw or switch it without the plan
+	NotFrozen   bool          `json:"not_frozen,omitempty"`  // driver none: nothing was frozen
 	Revision    string        `json:"revision,omitempty"`    // plan_revision and
 	Extra       []Field       `json:"extra,omitempty"`       // x_ columns at the cutover
 	PasswordAt  time.Time     `json:"password_at,omitzero"`  // made and sealed
@@ -117,6 +117,9 @@ type Delivery struct {
 	At        time.Time `json:"at"`
 	MessageID string    `json:"message_id"`
 }
+
+// Accepted says that the relay took the copy.
+func (d *Delivery) Accepted() bool { return d != nil && d.Verdict == "accepted" }
 
 // Final says that the copy is not tried again by itself.
 func (d *Delivery) Final() bool { return d != nil && d.Verdict != "later" }

@@ -90,12 +90,8 @@ func (l *lane) transfer(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	return ctx2(ctx, l.pass.ctx)
+	return l.pass.ctx.Err() // ours is always cancelled here
 }
-
-// ctx2 is the error of the pass's context; the transfer's own is always
-// cancelled at its end.
-func ctx2(_, pass context.Context) error { return pass.Err() }
 
 // consume appends the groups as they come.
 func (c *copier) consume(ctx context.Context, fetched <-chan *group) error {

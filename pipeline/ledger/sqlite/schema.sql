@@ -28,7 +28,7 @@ create table state (
 ) without rowid;
 create index state_underway on state (underway) where underway = 1;
 
--- Values that a stage keeps per account: UID map, skipped messages, sealed password.
+-- Values that a stage keeps per account, service or batch: UID map, skipped messages, sealed password.
 create table kept (
     batch   text not null,
     service text not null,
