@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -89,9 +90,11 @@ func announcement(s Subject, now time.Time) []Task {
 		}
 		t := s.notice(Announce, noticeID(s.Batch, n), n)
 		for _, r := range s.unanswered(t.Notice) {
-			contactTold := r.Account == "" && s.State.Kept[n.Days]
-			needsNoCopy := r.Account != "" && s.needsNoCopy(n, r, now)
-			if !contactTold && !needsNoCopy {
+			told := s.State.Kept[n.Days]
+			if r.Account != "" {
+				told = s.Accounts[r.Account].Phase == ledger.Switched || s.needsNoCopy(n, r, now)
+			}
+			if !told {
 				t.Notice.To = append(t.Notice.To, r)
 			}
 		}
@@ -154,10 +157,20 @@ func cancelled(s Subject, _ time.Time) []Task {
 	}
 	t := s.notice(Event, s.nextID("cancelled"), s.event("cancelled"))
 	t.Notice.Sequence++
-	t.Notice.Reason, t.Notice.Only = "cancelled-by-customer", only
+	t.Notice.Reason, t.Notice.Only = s.whyCancelled(only), only
 	t.Night = nightFor(s.Batch, s.Accounts[only[0]])
 	t.Notice.To = s.unanswered(t.Notice)
 	return []Task{t}
+}
+
+// whyCancelled is the reason that the list gives, as far as a sentence has it.
+func (s Subject) whyCancelled(only []string) string {
+	for _, a := range s.Service.Accounts {
+		if slices.Contains(only, a.Address) && !strings.Contains(strings.ToLower(a.Reason), "cancel") {
+			return "not-moved"
+		}
+	}
+	return "cancelled-by-customer"
 }
 
 // deferred: accounts whose night is over and that have not moved. Those of one
@@ -209,23 +222,21 @@ func finished(s Subject, _ time.Time) []Task {
 		return nil
 	}
 	for _, n := range s.Batch.Notices.Send {
-		t := s.notice(Event, "done", n)
-		if t.Notice.To = s.toMoved(t.Notice); n.When == "done" && len(t.Notice.To) > 0 {
+		if n.When != "done" {
+			continue
+		}
+		t := s.notice(Event, fmt.Sprintf("done@%d", moved), n)
+		for _, a := range s.Service.Accounts {
+			if state := s.Accounts[a.Address]; state.Phase == ledger.Switched && !state.ToldDone {
+				t.Notice.Only = append(t.Notice.Only, a.Address)
+			}
+		}
+		if len(t.Notice.Only) > 0 {
+			t.Notice.To = s.unanswered(t.Notice)
 			return []Task{t}
 		}
 	}
 	return nil
-}
-
-// toMoved are the readers of a notice to those that have moved.
-func (s Subject) toMoved(n Notice) []Recipient {
-	n.Only = []string{}
-	for _, a := range s.Service.Accounts {
-		if s.Accounts[a.Address].Phase == ledger.Switched {
-			n.Only = append(n.Only, a.Address)
-		}
-	}
-	return s.unanswered(n)
 }
 
 // event is the plan's line for an event; unless it says otherwise, everyone

@@ -26,6 +26,12 @@ func Conclude(ctx context.Context, t Task, j Journal, now time.Time) error {
 		return t.announcedAgain(ctx, j, now)
 	case when == "deferred":
 		return t.deferred(ctx, j, told)
+	case when == "done":
+		for _, address := range t.Notice.Only {
+			if err := j.Account(address).End(ctx, "done", ledger.Note, "", func(s *ledger.State) { s.ToldDone = true }); err != nil {
+				return err
+			}
+		}
 	case when == "cancelled":
 		for _, address := range t.Notice.Only {
 			if err := j.Account(address).End(ctx, "promise", ledger.Note, "called off", func(s *ledger.State) { s.Promise = nil }); err != nil {

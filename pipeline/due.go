@@ -109,11 +109,11 @@ func forAccount(s Subject, a plans.Account, blocked bool, now time.Time) (Task, 
 	if state.InCutover() {
 		return s.underway(a, state, now)
 	}
+	if state.Phase == ledger.Switched { // whatever the others wait for
+		return s.accountTask(Copy, CatchUp, a), s.catchesUp(state, now)
+	}
 	if a.Action != "migrate" || s.Batch.Hold || waitsForPerson(s.State) || waits(state, now) {
 		return Task{}, false
-	}
-	if state.Phase == ledger.Switched {
-		return s.accountTask(Copy, CatchUp, a), s.catchesUp(state, now)
 	}
 	if blocked || BlockedAccount(s, a, now) != nil {
 		return Task{}, false
@@ -216,5 +216,5 @@ func byOperator(plan *plans.Plan, a plans.Account) bool {
 // catchesUp: stragglers are looked for after the switch, for a while.
 func (s Subject) catchesUp(state ledger.State, now time.Time) bool {
 	since := now.Sub(state.SwitchedAt)
-	return !state.CaughtUp && now.Sub(state.PassedAt) >= passEvery && since >= passEvery && since <= s.Batch.Copy.CatchUp
+	return !state.CaughtUp && !state.Next.After(now) && now.Sub(state.PassedAt) >= passEvery && since >= passEvery && since <= s.Batch.Copy.CatchUp
 }

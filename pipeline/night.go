@@ -54,10 +54,18 @@ func nightAfter(batch *plans.Batch, earliest time.Time) Night {
 // deferred to.
 func nightFor(batch *plans.Batch, state ledger.State) Night {
 	own, err := time.ParseInLocation(dateLayout, state.Night, batch.Date.Location())
+	if err == nil && state.Phase == ledger.Switched {
+		return NightOf(batch, own) // it was that one, whatever the plan says now
+	}
 	if err != nil || own.Before(batch.Date) {
 		return NightOf(batch, batch.Date)
 	}
 	return NightOf(batch, own)
+}
+
+// deferredTo says that the account moves later than its batch.
+func deferredTo(batch *plans.Batch, state ledger.State) bool {
+	return state.Night > batch.Date.Format(dateLayout)
 }
 
 // noticeDue is when a notice of N days before falls due: at midnight.

@@ -135,7 +135,7 @@ func Blocked(s Subject, now time.Time) *Block {
 	if d := s.State.Notices[s.nextID("changed")]; d.Lost() {
 		return s.lost("changed", d)
 	}
-	if _, late := s.breached(now); len(late) == len(moving) {
+	if _, late := s.breached(now); len(late) == len(moving) && !s.someMoved() {
 		return s.tooLateFor(late[0], now)
 	}
 	for _, n := range before(s.Batch) {
@@ -152,10 +152,16 @@ func Blocked(s Subject, now time.Time) *Block {
 	return nil
 }
 
+// someMoved says that accounts of the service have moved: what holds the others
+// is said of each.
+func (s Subject) someMoved() bool {
+	return slices.ContainsFunc(s.Service.Accounts, func(a plans.Account) bool { return s.Accounts[a.Address].Phase == ledger.Switched })
+}
+
 // deferredSome says that the service's own night has passed: its notices are
 // not missing any more, the deferrals' are what counts.
 func (s Subject) deferredSome() bool {
-	return slices.ContainsFunc(s.Service.Accounts, func(a plans.Account) bool { return s.Accounts[a.Address].Night != "" })
+	return slices.ContainsFunc(s.Service.Accounts, func(a plans.Account) bool { return deferredTo(s.Batch, s.Accounts[a.Address]) })
 }
 
 // BlockedAccount says why one account may not go on, beside what blocks its
@@ -176,7 +182,7 @@ func BlockedAccount(s Subject, a plans.Account, now time.Time) *Block {
 		if d.Lost() {
 			return &Block{"notice-failed", fmt.Sprintf("the notice %q to %s is %s: %s; to send it again: godwit retry PLAN --account %s", n.When, d.To, d.Verdict, d.Text, a.Address)}
 		}
-		if state.Night == "" {
+		if !deferredTo(s.Batch, state) {
 			if b := s.missed(n, now); b != nil {
 				return b
 			}
@@ -209,6 +215,7 @@ func (s Subject) missed(n plans.Notice, now time.Time) *Block {
 	if s.Batch.ShortNotice || NightOf(s.Batch, s.Batch.Date).Start.Sub(now) >= need {
 		return nil
 	}
+	need = max(need, lead(s))
 	return &Block{"notice-late", fmt.Sprintf("the notice %q was not sent in time for %s; announced today it could move on %s at the earliest: use that or later, or set batches[].short_notice: true",
 		n.When, s.Batch.Date.Format(dateLayout), nightAfter(s.Batch, now.Add(need)).Date)}
 }
@@ -228,7 +235,7 @@ func (s Subject) toldInTime(n plans.Notice, a plans.Account) bool {
 	state := s.Accounts[a.Address]
 	need := s.Plan.Promises.MinimumNotice[n.Days]
 	night := nightFor(s.Batch, state)
-	if state.Night != "" {
+	if deferredTo(s.Batch, state) {
 		need = min(need, deferralLead(s))
 	}
 	for id, d := range s.copies(n, a) {
@@ -248,7 +255,7 @@ func (s Subject) mayMove(a plans.Account) bool {
 		return false
 	}
 	for _, n := range before(s.Batch) {
-		deferred := s.Accounts[a.Address].Night != ""
+		deferred := deferredTo(s.Batch, s.Accounts[a.Address])
 		if !s.State.Kept[n.Days] && !deferred || slices.Contains(n.To, "user") && !s.toldInTime(n, a) {
 			return false
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -286,6 +287,27 @@ func (r *Runner) soonest(jobs []*job) time.Time {
 	return soon
 }
 
+// forgotten names accounts that were announced and stand in no list any more: a
+// customer waits for a move that will not come.
+func (r *Runner) forgotten(jobs []*job) []error {
+	listed := map[ledger.Key]bool{}
+	for _, j := range jobs {
+		for _, a := range j.subject.Service.Accounts {
+			listed[ledger.Key{Batch: j.subject.Batch.Name, Service: j.subject.Service.Name, Account: a.Address}] = true
+		}
+	}
+	var list []error
+	for _, name := range slices.Sorted(maps.Keys(r.books)) {
+		b := r.books[name]
+		for _, key := range sorted(b.rows) {
+			if s := b.state(key); s.Promise != nil && s.Phase != ledger.Switched && !listed[key] {
+				list = append(list, fmt.Errorf("%s: announced for %s, and no longer in any list: put it back, with action: skip if it is not to move (that sends the notice \"cancelled\")", key.Account, s.Promise.Date))
+			}
+		}
+	}
+	return list
+}
+
 // end names what waits for somebody, and who may still be frozen.
 func (r *Runner) end(jobs []*job, tally Tally, err error) (Tally, error) {
 	for _, j := range jobs {
@@ -298,6 +320,10 @@ func (r *Runner) end(jobs []*job, tally Tally, err error) (Tally, error) {
 				tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: %s: %s", a.Address, state.Trouble, state.Detail))
 			}
 		}
+	}
+	tally.Trouble = multierror.Append(tally.Trouble, r.forgotten(jobs)...)
+	if tally.Trouble.Len() == 0 {
+		tally.Trouble = nil
 	}
 	underway, unread := r.Ledger.Underway(context.Background())
 	tally.Frozen = underway

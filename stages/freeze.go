@@ -11,6 +11,7 @@ import (
 	"godwit/plans"
 	"godwit/stages/mailbox"
 	"godwit/stages/platform"
+	"godwit/stages/vault"
 )
 
 // Freeze stops delivery and logins at the source, and waits until the mailbox
@@ -21,6 +22,7 @@ type Freeze struct {
 	Servers Servers
 	Driver  ledger.Thaw // how the plan freezes; Request is filled in per account
 	Open    func(ledger.Thaw) (platform.Freezer, error)
+	Vault   *vault.Vault // looked at before the freeze: without its key the cutover cannot end
 	Now     func() time.Time
 }
 
@@ -30,6 +32,11 @@ func (Freeze) Name() string { return pipeline.Freeze }
 // Run freezes the task's account. The intent goes into the ledger with the
 // deadline and all that is needed to thaw.
 func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	if !journal.State().PasswordAt.IsZero() {
+		if _, err := reveal(ctx, f.Vault, task, journal); err != nil {
+			return pipeline.Held("needs-person", fmt.Sprintf("%v: the passwords of batch %s were sealed with another key file or GODWIT_KEY; restore it", err, task.Batch.Name)), nil
+		}
+	}
 	none := f.Driver.Driver == "none"
 	if err := journal.Begin(ctx, "freeze", func(s *ledger.State) { f.begun(s, task, none) }); err != nil {
 		return pipeline.Result{}, err
@@ -77,6 +84,7 @@ func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 func (f Freeze) begun(s *ledger.State, task pipeline.Task, none bool) {
 	now := f.Now()
 	s.Phase = ledger.Frozen
+	s.Night = task.Night.Date
 	s.NotFrozen = none
 	s.FrozenAt, s.ReleasedAt = now, time.Time{}
 	if none {

@@ -240,7 +240,7 @@ func (h *hoster) notify() stages.Notify {
 }
 
 func (h *hoster) freeze() stages.Freeze {
-	return stages.Freeze{Plan: h.plan, Servers: h.servers, Driver: h.driver(), Open: h.open, Now: h.clock.Now}
+	return stages.Freeze{Plan: h.plan, Servers: h.servers, Driver: h.driver(), Open: h.open, Vault: h.vault, Now: h.clock.Now}
 }
 
 func (h *hoster) copying() stages.Copy {

@@ -178,9 +178,13 @@ func (n Notify) data(task pipeline.Task, to pipeline.Recipient) templates.Notice
 		target = n.Plan.Targets[a.Target]
 	}
 	night := task.Night
+	name := task.Service.Name
+	if only := task.Notice.Only; to.Account == "" && len(only) > 0 && len(only) <= 3 && len(only) < len(task.Service.Accounts) {
+		name += " (" + strings.Join(only, ", ") + ")"
+	}
 	data := templates.Notice{
 		Plan: n.Plan.Name, ToUser: to.Account != "", Account: to.Account, Name: to.Name,
-		Services: []templates.Service{{Name: task.Service.Name, Accounts: moving, Skipped: skipped, Target: target.Name}},
+		Services: []templates.Service{{Name: name, Accounts: moving, Skipped: skipped, Target: target.Name}},
 		Night:    night.Start, From: night.Start, Until: night.End, Zone: n.Plan.Timezone.String(),
 		Interruption: b.Window.MaxInterruption, Temporary: temporary, Deliver: b.Passwords.Deliver,
 		Webmail: target.Webmail, Residency: n.Plan.Promises.Residency, Offers: b.Notices.Links["offers"] != "",

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -58,7 +59,7 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 		rows[s.Key] = s
 	}
 	whole := pages{extra: extraColumns(task.Batch)}
-	for service := range task.Batch.Services() {
+	for service := range r.services(task.Batch, states) {
 		own := pages{extra: extraColumns(task.Batch)}
 		for _, a := range service.Accounts {
 			if err := r.account(ctx, task.Batch, service, a, rows, &whole, &own); err != nil {
@@ -73,6 +74,40 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 	return pipeline.Done("reports written"), errors.Join(
 		r.write(path.Join(name, "report.csv"), whole.header(reportColumns), whole.report),
 		r.write(path.Join(name, "skipped.csv"), skippedColumns, whole.skipped))
+}
+
+// services are the batch's, and with them the accounts that have moved and stand
+// in no list any more: what was done for them stays in the reports.
+func (r Report) services(b *plans.Batch, states []ledger.State) iter.Seq[plans.Service] {
+	gone := map[string][]plans.Account{}
+	for _, s := range states {
+		if s.Key.Account != "" && s.Thaw != nil && (s.Phase == ledger.Switched || !s.PasswordSet.IsZero()) {
+			q := s.Thaw.Request
+			a := plans.Account{Service: s.Key.Service, Address: s.Key.Account, Action: "migrate", Passwords: "keep", Target: q["target"], TargetAccount: q["target_account"]}
+			if !s.PasswordAt.IsZero() {
+				a.Passwords = "temporary"
+			}
+			gone[s.Key.Service] = append(gone[s.Key.Service], a)
+		}
+	}
+	return func(yield func(plans.Service) bool) {
+		for service := range b.Services() {
+			for _, a := range gone[service.Name] {
+				if !slices.ContainsFunc(service.Accounts, func(own plans.Account) bool { return own.Address == a.Address }) {
+					service.Accounts = append(slices.Clip(service.Accounts), a)
+				}
+			}
+			delete(gone, service.Name)
+			if !yield(service) {
+				return
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(gone)) {
+			if !yield(plans.Service{Name: name, Accounts: gone[name]}) {
+				return
+			}
+		}
+	}
 }
 
 // pages are the rows of one reader's files.
@@ -131,9 +166,7 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 		whole.skipped = append(whole.skipped, r.skippedRow(a, s, cmp.Or(s.Detail, sentence)))
 		own.skipped = append(own.skipped, r.skippedRow(a, s, sentence))
 	}
-	after := b.Passwords.Deliver == "after" && state.PasswordSet.IsZero()
-	byHand := r.Plan.Targets[a.Target].Admin.Name == "list"
-	if state.PasswordAt.IsZero() || after && !byHand || a.Passwords != "temporary" || a.Action == "skip" {
+	if !r.listed(b, a, state) {
 		return nil
 	}
 	password, err := r.password(ctx, key)
@@ -143,8 +176,28 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	if err != nil {
 		return err
 	}
-	own.passwords = append(own.passwords, []string{a.Service, a.Address, a.TargetAccount, password, r.Plan.Targets[a.Target].Webmail, r.time(pipeline.NightFor(b, state).Start.Add(b.Passwords.ValidFor))})
+	own.passwords = append(own.passwords, []string{a.Service, a.Address, a.TargetAccount, password, r.target(a).Webmail, r.time(pipeline.NightFor(b, state).Start.Add(b.Passwords.ValidFor))})
 	return nil
+}
+
+// listed says that the account's password stands in the list: once it is set on
+// the target, whatever the plan says now; before that, as the plan says.
+func (r Report) listed(b *plans.Batch, a plans.Account, state ledger.State) bool {
+	switch {
+	case !state.PasswordSet.IsZero():
+		return true
+	case state.PasswordAt.IsZero(), a.Passwords != "temporary", a.Action == "skip":
+		return false
+	}
+	return b.Passwords.Deliver == "before" || r.target(a).Admin.Name == "list"
+}
+
+// target is where the account goes; empty if the plan no longer has it.
+func (r Report) target(a plans.Account) *plans.Target {
+	if t := r.Plan.Targets[a.Target]; t != nil {
+		return t
+	}
+	return &plans.Target{Name: a.Target}
 }
 
 // plain is the customer's reason: one of a fixed set of sentences, or the
@@ -170,7 +223,7 @@ func (r Report) remarks(b *plans.Batch, a plans.Account, state ledger.State) []s
 		return nil
 	}
 	var codes []string
-	target := r.Plan.Targets[a.Target]
+	target := r.target(a)
 	if state.Phase == ledger.Switched && state.NotFrozen {
 		codes = append(codes, "no-freeze")
 	}

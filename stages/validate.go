@@ -61,7 +61,12 @@ func (Validate) Name() string { return pipeline.Validate }
 // Run checks a service and holds the accounts that need a person. What an
 // earlier check held is let go if it is fine now.
 func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
-	general, accounts := v.Check(ctx, task.Batch, task.Service)
+	service := task.Service
+	service.Accounts = slices.DeleteFunc(slices.Clone(service.Accounts), func(a plans.Account) bool {
+		state := journal.Account(a.Address).State()
+		return state.Phase == ledger.Switched || state.InCutover()
+	})
+	general, accounts := v.Check(ctx, task.Batch, service)
 	if ctx.Err() != nil {
 		return pipeline.Result{}, ctx.Err()
 	}

@@ -102,6 +102,12 @@ var sentences = map[string]sentence{
 		"Eine Nachricht auf dem neuen Mailserver weicht vom Original ab.",
 	},
 
+	"not-moved": {
+		"This mailbox does not move; the others move as announced.",
+		"Cette boîte aux lettres n’est pas transférée ; les autres le sont comme annoncé.",
+		"Dieses Postfach zieht nicht um; die anderen ziehen um wie angekündigt.",
+	},
+
 	// What a report remarks on a move.
 	"no-freeze": {
 		"The old mailbox stayed open during the move; messages that arrived there afterwards follow later.",

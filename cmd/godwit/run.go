@@ -134,7 +134,7 @@ func frozen(states []ledger.State, plan string) error {
 			text += fmt.Sprintf("\n%s: its switch is not finished; try it again with: godwit thaw %s --account %s", s.Key.Account, plan, s.Key.Account)
 			continue
 		}
-		text += fmt.Sprintf("\n%s: frozen since %s; thaw it with: godwit thaw %s --account %s", s.Key.Account, s.FrozenAt.Format(time.RFC3339), plan, s.Key.Account)
+		text += fmt.Sprintf("\n%s: frozen since %s; thaw it with: godwit thaw %s --account %s", s.Key.Account, s.FrozenAt.Local().Format(time.RFC3339), plan, s.Key.Account)
 	}
 	return errors.New(text)
 }

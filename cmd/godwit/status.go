@@ -91,27 +91,38 @@ func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time,
 func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string) standing {
 	state := s.Accounts[a.Address]
 	st := standing{Batch: s.Batch.Name, Service: s.Service.Name, Account: a.Address, Status: pipeline.Status(a, state, s.State), Detail: state.Detail}
-	if st.Detail == "" {
+	if st.Detail == "" && st.Status != "done" && st.Status != "skipped" {
 		st.Detail = s.State.Detail
 	}
+	st.Detail = strings.ReplaceAll(st.Detail, " PLAN ", " "+file+" ")
 	switch {
 	case a.Action != "migrate":
 		st.Detail = a.Reason
 	case st.Status == "held", st.Status == "failed":
-		st.Hint = fmt.Sprintf("mend the cause, then: godwit retry %s --account %s", file, a.Address)
-		if state.Trouble == ledger.None {
-			st.Hint = fmt.Sprintf("mend the cause, then: godwit retry %s --service %s", file, s.Service.Name)
-		}
-		if state.Trouble == ledger.None && s.State.Origin == pipeline.ByPlan {
-			st.Hint = "change the plan as it says; it goes on by itself"
-		}
+		st.Hint = hint(s, a, state, file)
+	case state.Phase == ledger.Switching:
+		st.Detail = "its switch is not finished, and is asked for again: " + state.Detail
+		st.Hint = fmt.Sprintf("if no run is at work: godwit thaw %s --account %s", file, a.Address)
 	case st.Status == "frozen":
-		st.Detail = "frozen since " + state.FrozenAt.In(s.Plan.Timezone).Format("15:04:05") + ", must be open by " + state.Deadline.In(s.Plan.Timezone).Format("15:04:05")
+		zone := s.Plan.Timezone
+		st.Detail = "frozen since " + state.FrozenAt.In(zone).Format("15:04:05") + ", must be open by " + state.Deadline.In(zone).Format("15:04:05")
 		st.Hint = fmt.Sprintf("if no run is at work: godwit thaw %s --account %s", file, a.Address)
 	case st.Status != "done":
 		st.Next = pipeline.Schedule(s, now)
 	}
 	return st
+}
+
+// hint says what a person can do for an account that waits for one.
+func hint(s pipeline.Subject, a plans.Account, state ledger.State, file string) string {
+	which, holds := "--account "+a.Address, state
+	if state.Trouble == ledger.None {
+		which, holds = "--service "+s.Service.Name, s.State
+	}
+	if holds.Origin == pipeline.ByPlan && holds.Reason == "notice-late" {
+		return "change the plan as it says; it goes on by itself"
+	}
+	return fmt.Sprintf("mend the cause, then: godwit retry %s %s", file, which)
 }
 
 // histories adds what happened to one account, or to one service.

@@ -178,7 +178,7 @@ func (t *tools) stages(l ledger.Ledger, output *os.Root, progress func(account s
 			Sender:    func(b *plans.Batch) *mailer.Sender { return t.senders[b] },
 			Templates: func(b *plans.Batch) *templates.Set { return t.templates[b] },
 		},
-		stages.Freeze{Plan: t.plan, Servers: t.servers, Driver: t.freeze, Open: freezer, Now: now},
+		stages.Freeze{Plan: t.plan, Servers: t.servers, Driver: t.freeze, Open: freezer, Vault: t.vault, Now: now},
 		stages.Copy{Plan: t.plan, Servers: t.servers, Admins: t.admins, Vault: t.vault, Now: now, Progress: progress},
 		stages.Credentials{Plan: t.plan, Servers: t.servers, Admins: t.admins, Open: freezer, Vault: t.vault, Now: now},
 		stages.Report{Plan: t.plan, Ledger: l, Output: output, Vault: t.vault},

@@ -55,6 +55,7 @@ type State struct {
 	ReleasedAt  time.Time     `json:"released_at,omitzero"`
 	Interrupted time.Duration `json:"interrupted,omitempty"` // all its freezes together
 	SwitchedAt  time.Time     `json:"switched_at,omitzero"`
+	ToldDone    bool          `json:"told_done,omitempty"` // by the notice "done"
 	VerifiedAt  time.Time     `json:"verified_at,omitzero"`
 	Thaw        *Thaw         `json:"thaw,omitempty"`        // how to thaw or switch it without the plan
 	NotFrozen   bool          `json:"not_frozen,omitempty"`  // driver none: nothing was frozen
