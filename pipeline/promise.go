@@ -239,7 +239,8 @@ func (s Subject) toldInTime(n plans.Notice, a plans.Account) bool {
 		need = min(need, deferralLead(s))
 	}
 	for id, d := range s.copies(n, a) {
-		ours := id == noticeID(s.Batch, n) || strings.HasPrefix(id, "changed@") || strings.HasPrefix(id, "deferred@")
+		instead := strings.HasPrefix(id, "changed@") && !d.At.Before(noticeDue(s.Batch.Date, n.Days)) || strings.HasPrefix(id, "deferred@") && deferredTo(s.Batch, state)
+		ours := id == noticeID(s.Batch, n) || instead
 		inTime := s.Batch.ShortNotice || night.Start.Sub(d.At) >= need || slices.Contains(state.Waved, "notice-failed")
 		if ours && d.Accepted() && inTime {
 			return true

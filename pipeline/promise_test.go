@@ -171,3 +171,67 @@ func TestNothingIsAnnouncedThatTheChecksHold(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestCatchUpGoesOnWhateverTheOthersWaitFor(t *testing.T) {
+	w := announced(t)
+	w.fails["freeze"] = func(task pipeline.Task) (pipeline.Result, error) {
+		if task.Account.Address == ben {
+			return pipeline.Held("needs-person", "on purpose"), nil
+		}
+		return pipeline.Result{}, nil
+	}
+	w.run("2026-12-02 22:30")
+	w.put("list.csv", list+"acme,late@acme.example,it@contact.example,env:GODWIT_X,env:GODWIT_X\n")
+	if got, _ := w.run("2026-12-03 12:00"); !slices.Contains(got, "copy catch-up "+annaA) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestARowThatDisappearsAfterTheAnnouncementIsNamed(t *testing.T) {
+	w := announced(t)
+	w.edit("list.csv", "acme,anna@acme.example,it@contact.example,env:GODWIT_X,env:GODWIT_X\n", "")
+	_, tally := w.run("2026-12-02 22:30")
+	if tally.Trouble == nil || !strings.Contains(tally.Trouble.Error(), annaA+": announced for 2026-12-02, and no longer in any list") {
+		t.Errorf("got %v", tally.Trouble)
+	}
+}
+
+func TestALaterDateAfterADeferralHasItsReminders(t *testing.T) {
+	w := announced(t)
+	w.run("2026-12-03 12:00")
+	w.edit("plan.yaml", "date: 2026-12-02", "date: 2026-12-16")
+	if got, _ := w.run("2026-12-04 03:00"); !slices.Contains(got, "notify changed acme") {
+		t.Fatalf("got %v", got)
+	}
+	w.run("2026-12-09 03:00")
+	w.run("2026-12-15 03:00")
+	for _, who := range []string{"it@contact.example", annaA, ben} {
+		if !has(w.mails, "mail 1d before") || !slices.ContainsFunc(w.mails, func(m string) bool { return strings.HasSuffix(m, " "+who) }) {
+			t.Errorf("%s was not reminded: %v", who, w.mails)
+		}
+	}
+}
+
+func TestWhoHasMovedIsNotRemindedAndWhoMovesLaterIsTold(t *testing.T) {
+	w := announced(t)
+	w.fails["freeze"] = func(task pipeline.Task) (pipeline.Result, error) {
+		if task.Account.Address == ben {
+			return pipeline.Later("busy", "on purpose"), nil
+		}
+		return pipeline.Result{}, nil
+	}
+	w.run("2026-12-02 22:30")
+	w.fails = nil
+	w.edit("plan.yaml", "date: 2026-12-02", "date: 2026-12-16")
+	w.run("2026-12-04 03:00")
+	w.run("2026-12-09 03:00")
+	w.run("2026-12-15 03:00")
+	if has(w.mails, "mail 1d before #1 "+annaA) || !has(w.mails, "mail 1d before #1 "+ben) {
+		t.Errorf("mails %v", w.mails)
+	}
+	w.run("2026-12-16 18:00")
+	got, _ := w.run("2026-12-16 22:30")
+	if !slices.Contains(got, "credentials switch "+ben) || !slices.Contains(got, "notify done acme") {
+		t.Errorf("got %v", got)
+	}
+}

@@ -224,7 +224,7 @@ func (h *hoster) driver() ledger.Thaw {
 }
 
 func (h *hoster) validate() stages.Validate {
-	return stages.Validate{Plan: h.plan, Servers: h.servers, Admins: h.admins(), Now: h.clock.Now, Sender: func(*plans.Batch) *mailer.Sender { return h.sender }}
+	return stages.Validate{Plan: h.plan, Servers: h.servers, Admins: h.admins(), Driver: h.driver(), Open: h.open, Now: h.clock.Now, Sender: func(*plans.Batch) *mailer.Sender { return h.sender }}
 }
 
 func (h *hoster) notify() stages.Notify {

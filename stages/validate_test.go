@@ -8,6 +8,7 @@ import (
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
 	"godwit/stages"
+	"godwit/stages/platform"
 )
 
 // ownPasswords has Godwit sign in at the source with each user's password.
@@ -239,5 +240,19 @@ func TestValidateDoesNotAskAgainWhoTheListGoesTo(t *testing.T) {
 		if s := h.state(acme); s.Trouble != ledger.None {
 			t.Fatalf("%s: %q: %q", at, s.Trouble, s.Detail)
 		}
+	}
+}
+
+func TestValidateLeavesAloneWhatHasMoved(t *testing.T) {
+	h := newHoster(t)
+	h.untilTheNight()
+	must(t, h.freezer.Switch(t.Context(), platform.Request{Account: anna, Login: anna, Target: "new", TargetAccount: anna}))
+	h.set(anna, func(s *ledger.State) { s.Phase = ledger.Switched })
+	must(t, func() error {
+		_, err := h.validate().Run(t.Context(), h.task(pipeline.Validate, pipeline.Whole, acme), h.journal(h.key(acme)))
+		return err
+	}())
+	if s := h.state(anna); s.Trouble != ledger.None {
+		t.Errorf("anna is %s: %s", s.Trouble, s.Detail)
 	}
 }
