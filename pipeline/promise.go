@@ -112,17 +112,20 @@ func deferralLead(s Subject) time.Duration {
 // can still be told in time apart from those that cannot.
 func (s Subject) breached(now time.Time) (inTime, late []plans.Account) {
 	for _, a := range s.moving() {
-		state := s.Accounts[a.Address]
-		if state.InCutover() || len(s.breach(a)) == 0 {
-			continue
-		}
-		if s.Batch.ShortNotice || nightFor(s.Batch, state).Start.Sub(now) >= lead(s) {
+		switch {
+		case s.Accounts[a.Address].InCutover(), len(s.breach(a)) == 0:
+		case s.canBeTold(a, now):
 			inTime = append(inTime, a)
-		} else {
+		default:
 			late = append(late, a)
 		}
 	}
 	return inTime, late
+}
+
+// canBeTold says that there is time to announce the account's night anew.
+func (s Subject) canBeTold(a plans.Account, now time.Time) bool {
+	return s.Batch.ShortNotice || nightFor(s.Batch, s.Accounts[a.Address]).Start.Sub(now) >= lead(s)
 }
 
 // Blocked says why the whole service may not go on; nil if it may. It is
@@ -171,7 +174,7 @@ func BlockedAccount(s Subject, a plans.Account, now time.Time) *Block {
 	if state.InCutover() || !s.announced() {
 		return nil
 	}
-	if _, late := s.breached(now); slices.ContainsFunc(late, func(l plans.Account) bool { return l.Address == a.Address }) {
+	if len(s.breach(a)) > 0 && !s.canBeTold(a, now) {
 		return s.tooLateFor(a, now)
 	}
 	for _, n := range before(s.Batch) {
