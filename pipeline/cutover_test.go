@@ -10,6 +10,7 @@ import (
 
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
+	"godwit/plans"
 )
 
 func TestNobodyWaitsForANeighboursMailbox(t *testing.T) {
@@ -203,5 +204,37 @@ func TestALaterBatchHoldsUpNobodysNight(t *testing.T) {
 	got, _ := w.run("2026-12-02 23:59")
 	if !slices.Contains(got, "credentials switch "+ben) {
 		t.Errorf("got %v", got)
+	}
+}
+
+func TestNobodyWaitsForTheServiceBeyondTheDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.edit("plan.yaml", `until: "05:00"`, `until: "05:00", unit: service`)
+	w.change = func(p *plans.Plan) { p.Batches[0].Window.MaxInterruption = 2 * time.Second } // a plan has at least 1m
+	w.edit("plan.yaml", "batches:\n", "copy: {accounts: 1}\nbatches:\n")
+	for _, at := range []string{"2026-11-25 03:00", "2026-12-01 03:00", "2026-12-02 18:00"} {
+		w.run(at)
+	}
+	slow := ""
+	w.fails["copy final"] = func(task pipeline.Task) (pipeline.Result, error) {
+		if task.Service.Name == "acme" && slow == "" {
+			slow = "first" // the first one gets ready, the second takes too long
+		} else if task.Service.Name == "acme" {
+			time.Sleep(4 * time.Second)
+		}
+		return pipeline.Result{}, nil
+	}
+	_, tally := w.run("2026-12-02 22:30")
+	states := w.states()
+	for _, who := range []string{annaA, ben} {
+		if s := states["acme/"+who]; s.InCutover() || s.Phase == ledger.Switched {
+			t.Errorf("%s is %s", who, s.Phase)
+		}
+	}
+	if quickest := min(states["acme/"+annaA].Interrupted, states["acme/"+ben].Interrupted); quickest > 3*time.Second {
+		t.Errorf("the one that was ready waited %v", quickest)
+	}
+	if len(tally.Frozen) > 0 {
+		t.Errorf("frozen: %v", tally.Frozen)
 	}
 }

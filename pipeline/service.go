@@ -22,7 +22,7 @@ func (r *Runner) service(ctx context.Context, b *book, s Subject) (worked int, e
 		s = b.subject(s)
 		now := r.Clock.Now()
 		for _, a := range s.toUndo(now) {
-			r.undo(b, s.accountTask(Freeze, Whole, a))
+			r.takeBack(b, s.accountTask(Freeze, Whole, a), Later("too-long", "max_interruption was reached"))
 		}
 		if err := r.judge(ctx, b, s, now); err != nil {
 			return worked, err
@@ -59,13 +59,19 @@ func (r *Runner) abandon(b *book, s Subject) {
 		if state := s.Accounts[a.Address]; !state.InCutover() || state.Phase == ledger.Switching || state.Next.After(r.Clock.Now()) {
 			continue
 		}
-		t := s.accountTask(Freeze, Whole, a)
-		result := Later("interrupted", "the cutover could not be completed")
-		if err := r.settle(context.Background(), b, t, result); err != nil {
-			r.Log.Error("ledger", "account", a.Address, "error", err)
-		}
-		r.undo(b, t)
+		r.takeBack(b, s.accountTask(Freeze, Whole, a), Later("interrupted", "the cutover could not be completed"))
 	}
+}
+
+// takeBack undoes a cutover, and writes down why if that is not known yet: the
+// account is not to be frozen again at once.
+func (r *Runner) takeBack(b *book, t Task, why Result) {
+	if b.state(t.Key()).Trouble == ledger.None {
+		if err := r.settle(context.Background(), b, t, why); err != nil {
+			r.Log.Error("ledger", "account", t.Account.Address, "error", err)
+		}
+	}
+	r.undo(b, t)
 }
 
 // accounts carries every account of a service on as far as it comes, each in
@@ -114,6 +120,7 @@ func (r *Runner) account(ctx context.Context, b *book, s Subject, a plans.Accoun
 		t, ok := forAccount(s, a, Blocked(s, now) != nil, now)
 		stopped := ctx.Err() != nil && (!t.cutover() || t.Stage == Freeze)
 		if !ok || stopped {
+			r.watch(b, s, a)
 			return worked, nil
 		}
 		if err := r.task(ctx, b, t); err != nil {
@@ -124,15 +131,38 @@ func (r *Runner) account(ctx context.Context, b *book, s Subject, a plans.Accoun
 	return worked, nil
 }
 
+// watch undoes an account at its deadline if it still waits for its neighbours
+// then: no task of its own is at work that would notice.
+func (r *Runner) watch(b *book, s Subject, a plans.Account) {
+	t := s.accountTask(Freeze, Whole, a)
+	state := b.state(t.Key())
+	if state.Phase != ledger.Ready {
+		return
+	}
+	time.AfterFunc(state.Deadline.Sub(r.Clock.Now()), func() {
+		if b.state(t.Key()).Phase != ledger.Ready {
+			return
+		}
+		r.takeBack(b, t, Later("too-long", "max_interruption was reached while the others of the service were not ready"))
+	})
+}
+
+// margin is the time before a deadline in which no switch is begun any more.
+const margin = time.Second
+
 // pointOfNoReturn: where a service moves as a whole, all its accounts pass the
-// point together, before the first one is switched.
+// point together, before the first one is switched, and none close to its deadline.
 func (r *Runner) pointOfNoReturn(ctx context.Context, b *book, s Subject) error {
 	if s.Batch.Window.Unit != "service" || len(s.moving()) == 0 || !s.allReady() || r.work.Err() != nil {
 		return nil
 	}
 	var keys []ledger.Key
 	for _, a := range s.moving() {
-		if s.Accounts[a.Address].Phase == ledger.Ready {
+		state := s.Accounts[a.Address]
+		if state.Phase == ledger.Ready && state.Deadline.Sub(r.Clock.Now()) < margin {
+			return nil
+		}
+		if state.Phase == ledger.Ready {
 			keys = append(keys, ledger.Key{Batch: s.Batch.Name, Service: s.Service.Name, Account: a.Address})
 		}
 	}

@@ -34,6 +34,7 @@ type world struct {
 	refuse   map[string]bool // readers whose copies are refused
 	full     atomic.Bool     // the ledger's disk
 	patience time.Duration
+	change   func(*plans.Plan) // of what was loaded
 }
 
 const list = `service,account,contact,source_secret,target_secret
@@ -90,6 +91,9 @@ func (w *world) load() *plans.Plan {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { p.Root.Close() })
+	if w.change != nil {
+		w.change(p)
+	}
 	return p
 }
 
