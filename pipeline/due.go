@@ -162,7 +162,7 @@ func (s Subject) doomed(state ledger.State, now time.Time) bool {
 	}
 	return s.Batch.Window.Unit == "service" && slices.ContainsFunc(s.moving(), func(a plans.Account) bool {
 		other := s.Accounts[a.Address]
-		return other.Trouble != ledger.None && other.Phase != ledger.Switching
+		return waits(other, now) && other.Phase != ledger.Switching
 	})
 }
 

@@ -1,8 +1,9 @@
+//go:build speed
+
 package mailbox_test
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,12 +12,10 @@ import (
 )
 
 // TestSpeed measures a first copy, a pass with nothing to do and a
-// verification on real servers: GODWIT_SPEED=5000 go test -run Speed -v.
+// verification on real servers. It is no part of the tests, which never look at
+// the time: go test -tags speed -run Speed -v ./stages/mailbox
 func TestSpeed(t *testing.T) {
-	var n int
-	if _, err := fmt.Sscan(os.Getenv("GODWIT_SPEED"), &n); err != nil {
-		t.Skip("GODWIT_SPEED names no number of messages: nothing is measured")
-	}
+	const n = 5000
 	d := startDovecot(t, slashes)
 	source, target := d.account(), d.account()
 	c := dial(t, source)
