@@ -24,8 +24,10 @@ build:
 	go build -o $(BIN)/godwit ./cmd/godwit
 	go build -o $(BIN)/godwit-lab ./cmd/godwit-lab
 
+# SQLite compiled without optimizing: with an empty build cache that is most of
+# the time, and the demo's ledger is small.
 demo:
-	go run ./cmd/godwit demo --dir $(DEMO)
+	go run -gcflags='modernc.org/sqlite/lib=-N -l' -ldflags='-s -w' ./cmd/godwit demo --dir $(DEMO)
 
 lab: .ci/needs.ok
 	go build -o $(BIN)/godwit-lab ./cmd/godwit-lab
