@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"os"
@@ -16,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"filippo.io/age"
 
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
@@ -358,26 +355,11 @@ func (r Report) sealed(ctx context.Context, b *plans.Batch, service, name string
 	if _, missing := r.Output.Stat(name); missing == nil && bytes.Equal(have, mark) {
 		return nil
 	}
-	var recipients []age.Recipient
-	for _, text := range b.Passwords.EncryptTo {
-		recipient, err := age.ParseX25519Recipient(text)
-		if err != nil {
-			return fmt.Errorf("passwords.encrypt_to: %w", err)
-		}
-		recipients = append(recipients, recipient)
-	}
-	var out bytes.Buffer
-	w, err := age.Encrypt(&out, recipients...)
+	out, err := sheet.Encrypt(data, b.Passwords.EncryptTo)
 	if err != nil {
-		return err
+		return fmt.Errorf("passwords.encrypt_to: %w", err)
 	}
-	if _, err := io.Copy(w, bytes.NewReader(data)); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	if err := r.put(name, out.Bytes()); err != nil {
+	if err := r.put(name, out); err != nil {
 		return err
 	}
 	return journal.Put(ctx, map[string][]byte{kept: mark})
