@@ -49,7 +49,7 @@ func (l *lab) openMailbox(ctx context.Context, address, user string) (*conn, err
 	if err != nil {
 		return nil, err
 	}
-	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "*" + l.Master.Login + "\x00" + secret))
+	plain := base64.StdEncoding.EncodeToString([]byte(user + "\x00" + l.Master.Login + "\x00" + secret))
 	if _, err := c.do(nil, "AUTHENTICATE PLAIN "+plain); err != nil {
 		c.close()
 		return nil, fmt.Errorf("%s does not let the master in as %s (is there such a user?): %w", address, user, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,8 @@ type options struct {
 func up(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (err error) {
 	set := flags("up", "up [-dir D] [-format maildir|sdbox] [-smtp] …  (ends when stdin closes)")
 	dir := set.String("dir", "", "the lab's `folder`; what an earlier lab left there is used again (default: a new one, removed at the end)")
-	format := set.String("format", "maildir", "how mail is stored: maildir or sdbox")
+	format := set.String("format", "maildir", "what the servers are: Dovecot with maildir or sdbox; cyrus, or cyrus-alt with the alternative namespace")
+	targetFormat := set.String("target-format", "", "what the target is, if it is not what the source is")
 	fsync := set.String("fsync", "optimized", "Dovecot's mail_fsync: never, optimized or always")
 	separator := set.String("separator", "/", "hierarchy separator at the source")
 	prefix := set.String("prefix", "", "namespace prefix at the source, as INBOX/")
@@ -48,7 +50,7 @@ func up(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (
 		return err
 	}
 	source := options{*format, *fsync, *separator, *prefix, true}
-	target := options{*format, *fsync, "/", "", false}
+	target := options{cmp.Or(*targetFormat, *format), *fsync, "/", "", false}
 	guard, err := startReaper()
 	if err != nil {
 		return err
@@ -85,7 +87,7 @@ func up(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (
 }
 
 // wait returns when there is a reason to end.
-func wait(ctx context.Context, stdin io.Reader, servers []*dovecot) error {
+func wait(ctx context.Context, stdin io.Reader, servers []daemon) error {
 	closed := make(chan struct{})
 	go func() {
 		_, _ = io.Copy(io.Discard, stdin) // an error is an end as well
@@ -96,12 +98,10 @@ func wait(ctx context.Context, stdin io.Reader, servers []*dovecot) error {
 		return nil
 	case <-closed:
 		return nil
-	case err := <-servers[0].ended:
-		servers[0].ended <- err
-		return fmt.Errorf("the source ended by itself: %w: %s", err, servers[0].said())
-	case err := <-servers[1].ended:
-		servers[1].ended <- err
-		return fmt.Errorf("the target ended by itself: %w: %s", err, servers[1].said())
+	case <-servers[0].exited():
+		return fmt.Errorf("the source ended by itself: %s", servers[0].said())
+	case <-servers[1].exited():
+		return fmt.Errorf("the target ended by itself: %s", servers[1].said())
 	}
 }
 
@@ -118,6 +118,9 @@ func prepare(dir string) (*lab, error) {
 		return nil, err
 	}
 	l := &lab{Dir: dir, CA: filepath.Join(dir, "ca.pem"), Master: login{masterLogin, filepath.Join(dir, "master.secret")}}
+	if _, err := ensureSecret(l.Master.SecretFile); err != nil {
+		return nil, err
+	}
 	if _, err := os.Stat(l.CA); errors.Is(err, os.ErrNotExist) {
 		return l, makeCertificates(dir)
 	}
@@ -151,12 +154,12 @@ func openPath(dir string) error {
 
 // start starts source and target, at the ports of an earlier lab if there was
 // one and they are free. It returns the servers that run, also with an error.
-func (l *lab) start(ctx context.Context, guard *reaper, source, target options) ([]*dovecot, error) {
+func (l *lab) start(ctx context.Context, guard *reaper, source, target options) ([]daemon, error) {
 	before, err := openLab(l.Dir)
 	if err != nil {
 		before = &lab{}
 	}
-	var servers []*dovecot
+	var servers []daemon
 	for _, side := range []struct {
 		name    string
 		before  server
@@ -166,22 +169,15 @@ func (l *lab) start(ctx context.Context, guard *reaper, source, target options) 
 		{"source", before.Source, &l.Source, source},
 		{"target", before.Target, &l.Target, target},
 	} {
-		d, err := newDovecot(filepath.Join(l.Dir, side.name), side.options)
+		d, err := newDaemon(filepath.Join(l.Dir, side.name), side.options, portOf(side.before.Address), guard)
 		if err != nil {
 			return servers, err
 		}
-		d.IMAPPort, d.guard = portOf(side.before.Address), guard
 		servers = append(servers, d)
-		if err := d.start(ctx); err != nil {
+		if err := startDaemon(ctx, d); err != nil {
 			return servers, fmt.Errorf("%s: %w", side.name, err)
 		}
-		*side.now = server{
-			Address:  d.address(),
-			Doveadm:  endpoint{fmt.Sprintf("https://127.0.0.1:%d/doveadm/v1", d.HTTPPort), "doveadm", filepath.Join(d.Dir, "doveadm.secret")},
-			DenyFile: filepath.Join(d.Dir, "deny"),
-			Config:   d.config(),
-			Log:      filepath.Join(d.Dir, "info.log"),
-		}
+		*side.now = d.describe()
 	}
 	return servers, nil
 }
