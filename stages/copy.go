@@ -41,7 +41,8 @@ func (Copy) Name() string { return pipeline.Copy }
 // Run makes one pass. It can be run again at any time: the UID map says what
 // the target has.
 func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
-	if result, err := c.ensure(ctx, task, journal); err != nil || result.Outcome != "" {
+	r := request(c.Plan.Name, task, journal.State())
+	if result, err := ensure(ctx, c.Admins[task.Account.Target], r, journal); err != nil || result.Outcome != "" {
 		return result, err
 	}
 	if journal.State().Phase == ledger.New {
@@ -74,35 +75,6 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 	}
 	text := fmt.Sprintf("%d copied, %d already there, %d updated, %d moved, %d deleted, %d not carried", result.Copied, result.AlreadyThere, result.Updated, result.Moved, result.Deleted, len(result.Skipped))
 	return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) { c.passed(s, task, result, time.Since(began)) })
-}
-
-// ensure has the target account made ready before the first pass. An empty Result
-// means: done, go on.
-func (c Copy) ensure(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
-	admin := c.Admins[task.Account.Target]
-	if admin == nil || journal.Last("ensure") == ledger.Done {
-		return pipeline.Result{}, nil
-	}
-	if err := journal.Begin(ctx, "ensure", nil); err != nil {
-		return pipeline.Result{}, err
-	}
-	err := admin.Ensure(ctx, request(c.Plan.Name, task, journal.State()))
-	if err != nil {
-		return administrator(ctx, journal, "ensure", err)
-	}
-	return pipeline.Result{}, journal.End(ctx, "ensure", ledger.Done, "", nil)
-}
-
-// administrator is the answer to a refusal of the target's admin side.
-func administrator(ctx context.Context, journal pipeline.Journal, effect string, err error) (pipeline.Result, error) {
-	reason := "target-unreachable"
-	if errors.Is(err, platform.ErrLater) {
-		reason = "busy"
-	}
-	if err := journal.End(ctx, effect, markOf(err), err.Error(), nil); err != nil {
-		return pipeline.Result{}, err
-	}
-	return pipeline.Later(reason, fmt.Sprintf("target: %s: %v", effect, err)), nil
 }
 
 func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Journal) mailbox.Pass {

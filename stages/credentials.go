@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,8 @@ func (Credentials) Name() string { return pipeline.Credentials }
 func (c Credentials) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
 	switch task.Step {
 	case pipeline.Prepare:
-		return pipeline.Done("temporary password made"), c.prepare(ctx, task, journal)
+		result, err := c.prepare(ctx, task, journal)
+		return cmp.Or(result, pipeline.Done("temporary password made")), err
 	case pipeline.Apply:
 		return c.apply(ctx, task, journal)
 	case pipeline.Switch:
@@ -46,30 +48,53 @@ func (c Credentials) Run(ctx context.Context, task pipeline.Task, journal pipeli
 }
 
 // prepare makes the password and seals it into the ledger. One that a crash
-// left behind is used: it may stand in a list already.
-func (c Credentials) prepare(ctx context.Context, task pipeline.Task, journal pipeline.Journal) error {
+// left behind is used: it may stand in a list already. An empty Result means:
+// done, go on.
+func (c Credentials) prepare(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
 	if !journal.State().PasswordAt.IsZero() {
-		return nil
+		return pipeline.Result{}, nil
 	}
 	sealed, err := journal.Get(ctx, keptPassword)
 	if err != nil {
-		return err
+		return pipeline.Result{}, err
 	}
 	if sealed == nil {
-		password, err := vault.Generate(task.Batch.Passwords.Length)
+		policy, result, err := c.policy(ctx, task, journal)
+		if err != nil || result.Outcome != "" {
+			return result, err
+		}
+		password, err := vault.Generate(task.Batch.Passwords.Length, policy)
 		if err != nil {
-			return err
+			return pipeline.Held("needs-person", err.Error()), nil
 		}
 		if sealed, err = c.Vault.Seal(task.Batch.Name, task.Account.Address, password); err != nil {
-			return err
+			return pipeline.Result{}, err
 		}
 		if err := journal.Put(ctx, map[string][]byte{keptPassword: sealed}); err != nil {
-			return err
+			return pipeline.Result{}, err
 		}
 	}
-	return journal.End(ctx, "temporary password", ledger.Done, "made and sealed", func(s *ledger.State) {
+	return pipeline.Result{}, journal.End(ctx, "temporary password", ledger.Done, "made and sealed", func(s *ledger.State) {
 		s.PasswordAt = c.Now()
 	})
+}
+
+// policy is what the target asks of this account's password, where it tells. The
+// account is made first: its policy is its own.
+func (c Credentials) policy(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (platform.Policy, pipeline.Result, error) {
+	inspector, ok := c.Admins[task.Account.Target].(platform.Inspector)
+	if !ok {
+		return platform.Policy{}, pipeline.Result{}, nil
+	}
+	r := request(c.Plan.Name, task, journal.State())
+	if result, err := ensure(ctx, c.Admins[task.Account.Target], r, journal); err != nil || result.Outcome != "" {
+		return platform.Policy{}, result, err
+	}
+	facts, err := inspector.Inspect(ctx, r)
+	if err != nil {
+		return platform.Policy{}, pipeline.Later("target-unreachable", fmt.Sprintf("target: password policy: %v", err)), nil
+	}
+	return facts.Policy, pipeline.Result{}, nil
 }
 
 func reveal(ctx context.Context, v *vault.Vault, task pipeline.Task, journal pipeline.Journal) (string, error) {
@@ -84,8 +109,8 @@ func (c Credentials) apply(ctx context.Context, task pipeline.Task, journal pipe
 	if task.Account.Passwords != "temporary" {
 		return c.keep(ctx, task, journal)
 	}
-	if err := c.prepare(ctx, task, journal); err != nil {
-		return pipeline.Result{}, err
+	if result, err := c.prepare(ctx, task, journal); err != nil || result.Outcome != "" {
+		return result, err
 	}
 	password, err := reveal(ctx, c.Vault, task, journal)
 	if err != nil {
@@ -121,21 +146,6 @@ func (c Credentials) prove(ctx context.Context, task pipeline.Task, journal pipe
 		return nil
 	}
 	return mailbox.CheckLogin(ctx, c.Servers.user(task.Account, secret))
-}
-
-// once does what an earlier try has not done for certain. Setting the same
-// again is harmless. An empty Result means: done, go on.
-func once(ctx context.Context, journal pipeline.Journal, effect string, act func() error) (pipeline.Result, error) {
-	if journal.Last(effect) == ledger.Done {
-		return pipeline.Result{}, nil
-	}
-	if err := journal.Begin(ctx, effect, nil); err != nil {
-		return pipeline.Result{}, err
-	}
-	if err := act(); err != nil {
-		return administrator(ctx, journal, effect, err)
-	}
-	return pipeline.Result{}, journal.End(ctx, effect, ledger.Done, "", nil)
 }
 
 // keep sets nothing. Where the user's password is known, it has to work at the

@@ -5,6 +5,7 @@ package stages
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
@@ -58,7 +59,44 @@ func request(plan string, task pipeline.Task, state ledger.State) platform.Reque
 		Account: task.Account.Address, Login: task.Account.SourceLogin,
 		Target: task.Account.Target, TargetAccount: task.Account.TargetAccount,
 		Deadline: state.Deadline,
+		Name:     task.Account.Name, Locale: task.Account.Locale,
 	}
+}
+
+// ensure has the target account made ready, once. An empty Result means: done,
+// go on.
+func ensure(ctx context.Context, admin platform.Admin, r platform.Request, journal pipeline.Journal) (pipeline.Result, error) {
+	if admin == nil {
+		return pipeline.Result{}, nil
+	}
+	return once(ctx, journal, "ensure", func() error { return admin.Ensure(ctx, r) })
+}
+
+// once does what an earlier try has not done for certain. Doing the same again
+// is harmless. An empty Result means: done, go on.
+func once(ctx context.Context, journal pipeline.Journal, effect string, act func() error) (pipeline.Result, error) {
+	if journal.Last(effect) == ledger.Done {
+		return pipeline.Result{}, nil
+	}
+	if err := journal.Begin(ctx, effect, nil); err != nil {
+		return pipeline.Result{}, err
+	}
+	if err := act(); err != nil {
+		return administrator(ctx, journal, effect, err)
+	}
+	return pipeline.Result{}, journal.End(ctx, effect, ledger.Done, "", nil)
+}
+
+// administrator is the answer to a refusal of the target's admin side.
+func administrator(ctx context.Context, journal pipeline.Journal, effect string, err error) (pipeline.Result, error) {
+	result := pipeline.Later("target-unreachable", fmt.Sprintf("target: %s: %v", effect, err))
+	switch {
+	case errors.Is(err, platform.ErrNoAccount):
+		result = pipeline.Held("target-missing", fmt.Sprintf("target: %s: %v", effect, err))
+	case errors.Is(err, platform.ErrLater):
+		result.Reason = "busy"
+	}
+	return result, journal.End(ctx, effect, markOf(err), err.Error(), nil)
 }
 
 // markOf says whether a refused action may have happened all the same.

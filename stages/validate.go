@@ -247,6 +247,9 @@ func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans
 		}
 		return c
 	}
+	for _, f := range v.target(ctx, batch, service, a, survey) {
+		add(f.Verdict, f.Reason, f.Text)
+	}
 	if f := v.standing(ctx, batch, service, a); f.Text != "" {
 		add(f.Verdict, f.Reason, f.Text)
 	}
@@ -266,6 +269,36 @@ func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans
 		add(verdict, string(f.Reason), text+": "+f.Detail)
 	}
 	return c
+}
+
+// target asks the target's admin side how the account stands there: what of its
+// settings will hurt is found out now.
+func (v Validate) target(ctx context.Context, batch *plans.Batch, service plans.Service, a plans.Account, survey mailbox.Survey) []Finding {
+	inspector, ok := v.Admins[a.Target].(platform.Inspector)
+	if !ok {
+		return nil
+	}
+	facts, err := inspector.Inspect(ctx, request(v.Plan.Name, pipeline.Task{Batch: batch, Service: service, Account: a}, ledger.State{}))
+	switch {
+	case errors.Is(err, platform.ErrNoAccount) && v.Plan.Targets[a.Target].Admin.Create:
+		return nil // made before the first pass
+	case errors.Is(err, platform.ErrNoAccount):
+		return []Finding{{Verdict: Person, Reason: "target-missing", Text: err.Error() + "; make it, or set admin.create: true"}}
+	case err != nil:
+		return []Finding{{Verdict: Again, Reason: "target-unreachable", Text: "admin side: " + err.Error()}}
+	}
+	var list []Finding
+	for _, f := range facts.Findings {
+		verdict := Converted
+		if f.Blocks {
+			verdict = Person
+		}
+		list = append(list, Finding{Verdict: verdict, Reason: "target-settings", Text: f.Text})
+	}
+	if v.Plan.Promises.Quota == "keep" && facts.Quota > 0 && facts.Quota < survey.Bytes && survey.Quota == 0 {
+		list = append(list, Finding{Verdict: Person, Reason: "over-quota", Text: fmt.Sprintf("the target may hold %d bytes, the source has %d: raise the quota", facts.Quota, survey.Bytes)})
+	}
+	return list
 }
 
 // standing asks the freeze driver about the account: that it answers is found

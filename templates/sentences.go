@@ -50,6 +50,16 @@ var sentences = map[string]sentence{
 		"Le nouveau serveur de messagerie ne nous a pas permis d’ouvrir la boîte aux lettres.",
 		"Der neue Mailserver hat uns das Postfach nicht öffnen lassen.",
 	},
+	"target-missing": {
+		"The new mailbox does not exist yet.",
+		"La nouvelle boîte aux lettres n’existe pas encore.",
+		"Das neue Postfach gibt es noch nicht.",
+	},
+	"target-settings": {
+		"A setting of the new mailbox has to be changed first.",
+		"Un réglage de la nouvelle boîte aux lettres doit d’abord être modifié.",
+		"Eine Einstellung des neuen Postfachs muss zuerst geändert werden.",
+	},
 	"busy": {
 		"A mail server was too busy.",
 		"Un serveur de messagerie était trop sollicité.",

@@ -16,6 +16,8 @@ var (
 	// ErrUnknown means that the answer was lost: the action may have happened.
 	// Ask with Check before acting again.
 	ErrUnknown = errors.New("the platform's answer was lost")
+	// ErrNoAccount means that there is no such account. A person has to make it.
+	ErrNoAccount = errors.New("the platform has no such account")
 )
 
 // Request names the account an action is for. It holds no secret.
@@ -24,6 +26,9 @@ type Request struct {
 	Account, Login        string // at the source
 	Target, TargetAccount string
 	Deadline              time.Time // the freeze must be over by then
+
+	// For an account that is made anew; empty where the list does not say.
+	Name, Locale string
 }
 
 // State is what Check found.
@@ -56,4 +61,40 @@ type Admin interface {
 	SetPassword(ctx context.Context, r Request, password string) error
 	// Activate makes the user choose a new password at the first login.
 	Activate(ctx context.Context, r Request) error
+}
+
+// Inspector is an Admin that can say how an account stands before anything
+// moves.
+type Inspector interface {
+	// Inspect changes nothing. Errors: ErrNoAccount.
+	Inspect(ctx context.Context, r Request) (Facts, error)
+}
+
+// Facts are how a target account stands.
+type Facts struct {
+	Quota      int64 // bytes, 0: no limit
+	Policy     Policy
+	MustChange bool
+	LastLogin  time.Time // zero: never, or the platform does not tell
+	Findings   []Finding
+}
+
+// Finding is a setting of the account that will hurt. Text names it and the
+// remedy, for the operator.
+type Finding struct {
+	Code   string // the same for the same setting
+	Blocks bool   // the move must wait until it is mended
+	Text   string
+}
+
+// Policy is what the platform asks of a password. 0 and "" ask nothing.
+type Policy struct {
+	MinLength, MaxLength int // UTF-16 units
+	MinUpper, MinLower   int
+	MinDigits            int
+	MinSpecial           int // ASCII punctuation
+	MinLetters           int
+	MinDigitsOrSpecial   int
+	Allowed              string // regular expression for each character
+	AllowedSpecial       string // regular expression for what counts as special
 }

@@ -1,0 +1,158 @@
+// Package zimbratest is a server that behaves like Zimbra's admin SOAP
+// interface in its JSON form, in memory, on loopback, with TLS: for tests.
+//
+// It keeps what the driver's promises rest on: faults with HTTP 500, answers to
+// a look-up by an alias, tokens that run out, a password policy that a global
+// administrator passes over with a message, must-change flags that setting a
+// password clears, and answers that never come.
+package zimbratest
+
+import (
+	"crypto/rand"
+	"encoding/pem"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Account is a mailbox of the server. Attributes are the account's own; what is
+// missing comes from the server's COS.
+type Account struct {
+	ID       string
+	Name     string
+	Password string
+	Aliases  []string
+	Attrs    map[string]string
+}
+
+// Server is one server. Its fields may be set before the first request.
+type Server struct {
+	URL    string
+	CAFile string
+
+	Admin, AdminPassword string
+	Domain               string            // of a delegated administrator; "": a global one
+	COS                  map[string]string // what accounts have that they do not have themselves
+	TokenUses            int               // a token runs out after so many requests; 0: never
+	OnPassword           func(account, password string)
+	OnCreate             func(account string)
+
+	mu       sync.Mutex
+	accounts map[string]*Account // by name
+	tokens   map[string]int      // uses
+	failures map[string][]Failure
+	calls    map[string]int
+	server   *httptest.Server
+}
+
+// Failure is how a request goes wrong, see FailNext.
+type Failure string
+
+// The failures.
+const (
+	Lost        Failure = "lost"        // done, and the connection ends without an answer
+	Dropped     Failure = "dropped"     // not done, and the connection ends
+	Unavailable Failure = "unavailable" // a fault that asks to come back
+	Busy        Failure = "busy"        // HTTP 503 without SOAP: the filter in front
+	Garbage     Failure = "garbage"     // done, answered with HTML
+	Stranger    Failure = "stranger"    // done, answered with another account
+	Endless     Failure = "endless"     // not done, an answer without end
+	Deep        Failure = "deep"        // not done, an answer nested without end
+	Broken      Failure = "broken"      // not done, service.FAILURE
+)
+
+// Failures are all of them.
+var Failures = []Failure{Lost, Dropped, Unavailable, Busy, Garbage, Stranger, Endless, Deep, Broken}
+
+// New starts a server that ends with the test.
+func New(t testing.TB) *Server {
+	s := &Server{
+		Admin: "admin@new.example", AdminPassword: rand.Text(),
+		COS: map[string]string{
+			"zimbraAccountStatus": "active", "zimbraImapEnabled": "TRUE", "zimbraPrefImapEnabled": "TRUE",
+			"zimbraPasswordMinLength": "6", "zimbraPasswordMaxLength": "64",
+			"zimbraMailTrashLifetime": "0", "zimbraMailSpamLifetime": "0", "zimbraMailMessageLifetime": "0",
+		},
+		accounts: map[string]*Account{}, tokens: map[string]int{}, failures: map[string][]Failure{}, calls: map[string]int{},
+	}
+	s.server = httptest.NewTLSServer(s)
+	t.Cleanup(s.server.Close)
+	s.URL = s.server.URL + "/service/admin/soap"
+	s.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.server.Certificate().Raw})
+	if err := os.WriteFile(s.CAFile, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Add makes an account; attrs are its own.
+func (s *Server) Add(name, password string, attrs map[string]string, aliases ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(name, password, attrs, aliases...)
+}
+
+func (s *Server) add(name, password string, attrs map[string]string, aliases ...string) *Account {
+	a := &Account{ID: "id-" + rand.Text(), Name: strings.ToLower(name), Password: password, Aliases: aliases, Attrs: map[string]string{}}
+	for k, v := range attrs {
+		set(a, k, v)
+	}
+	s.accounts[a.Name] = a
+	return a
+}
+
+// Get returns a copy of the account, and whether there is one of that name; an
+// alias is not a name.
+func (s *Server) Get(name string) (Account, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok := s.accounts[strings.ToLower(name)]
+	if !ok {
+		return Account{}, false
+	}
+	c := *a
+	c.Attrs = maps.Clone(a.Attrs)
+	return c, true
+}
+
+// Set changes an account's own attribute; "" takes it away.
+func (s *Server) Set(name, attr, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set(s.accounts[strings.ToLower(name)], attr, value)
+}
+
+func set(a *Account, attr, value string) {
+	if value == "" {
+		delete(a.Attrs, attr)
+		return
+	}
+	a.Attrs[attr] = value
+}
+
+// FailNext lets the next requests called name (GetAccount, SetPassword, …) go
+// wrong, one after the other.
+func (s *Server) FailNext(name string, how ...Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures[name] = append(s.failures[name], how...)
+}
+
+// Calls is how often a request was received.
+func (s *Server) Calls(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[name]
+}
+
+// Expire makes every token invalid.
+func (s *Server) Expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.tokens)
+}
