@@ -3,7 +3,7 @@ package mailbox
 import (
 	"context"
 	"errors"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -14,10 +14,12 @@ func (l *lane) apply(ctx context.Context, j *job) error {
 	if !j.scanned || j.st.Target == "" || !j.here && l.pass.Options.CatchUp {
 		return nil
 	}
-	if err := l.takeOver(j); err != nil {
-		return err
+	if j.reset {
+		if err := l.void(j); err != nil {
+			return err
+		}
 	}
-	if err := l.transfer(ctx, j); err != nil {
+	if err := l.transferAll(ctx, j); err != nil {
 		return err
 	}
 	if !l.pass.Options.CatchUp {
@@ -31,42 +33,60 @@ func (l *lane) apply(ctx context.Context, j *job) error {
 	return l.finish(ctx, j)
 }
 
-// takeOver notes the messages that the target holds already. Their flags are
-// only added to: who set the others is not known.
-func (l *lane) takeOver(j *job) error {
-	if !j.reset && len(j.taken) == 0 {
-		return nil
-	}
-	rec := record{}
-	for _, t := range j.taken {
-		rec.Sources = append(rec.Sources, t.uid)
-		rec.Targets = append(rec.Targets, t.target)
-		rec.Flags = append(rec.Flags, t.flags)
-		rec.Digests = append(rec.Digests, t.digest)
-		if add, _ := difference(t.has, t.flags); len(add) > 0 {
-			j.changes = append(j.changes, change{t.uid, t.target, t.has, joinFlags(append(strings.Fields(t.has), add...))})
-		}
-		if t.when != t.date {
-			rec.Notes = append(rec.Notes, Skipped{
-				Folder: j.name, UID: t.uid, Date: t.time(), Bytes: t.size, Reason: Altered,
-				Detail: "the target held it before, with another date",
-			})
-		}
-		rec.Bytes += t.size
-	}
+// void writes down that the map of before is void, before anything else is.
+func (l *lane) void(j *job) error {
 	changes := map[string][]byte{}
-	if !rec.empty() {
-		changes[recordKey(j.source.wire, j.st.next)] = mustJSON(rec)
-		j.st.fold(rec)
-		j.st.next++
-	}
 	for _, key := range j.stale {
 		changes[key] = nil
 	}
-	j.st.Complete = false
-	changes[folderKey(j.source.wire)] = j.st.pack()
-	l.pass.count(func(r *Result) { r.AlreadyThere += len(j.taken) })
+	j.st.Complete, j.reset, j.stale = false, false, nil
+	j.st.save(changes, j.key)
 	return put(l.pass.ctx, l.pass.Store, changes)
+}
+
+// transferAll copies what is new: what is held in memory, and then the rest,
+// part by part.
+func (l *lane) transferAll(ctx context.Context, j *job) error {
+	for {
+		if err := l.transfer(ctx, j); err != nil {
+			return err
+		}
+		if j.fresh = nil; len(j.ahead) == 0 {
+			return nil
+		}
+		j.target.next = max(j.target.next, j.st.uids.end())
+		if err := l.more(j); err != nil {
+			return err
+		}
+	}
+}
+
+// more fetches what there is to know of the next new messages.
+func (l *lane) more(j *job) error {
+	uids := j.ahead.take(window)
+	for try := 0; ; try++ {
+		list, err := l.details(j, uids)
+		if err == nil {
+			j.fresh = list
+			return nil
+		}
+		if !lost(err) || errors.Is(err, ErrBusy) || try >= 2 {
+			return err
+		}
+	}
+}
+
+func (l *lane) details(j *job, uids []uint32) ([]meta, error) {
+	src, err := l.source()
+	if err != nil {
+		return nil, err
+	}
+	if b, err := src.opened(j.source.wire, false); err != nil {
+		return nil, err
+	} else if b.validity != j.box.validity {
+		return nil, errRenumbered
+	}
+	return src.details(uids)
 }
 
 // carryFlags sends the flags that came and went at the source.
@@ -77,7 +97,7 @@ func (l *lane) carryFlags(j *job) error {
 		if c.target == 0 {
 			continue
 		}
-		add, remove := difference(c.from, c.to)
+		add, remove := difference(j.st.FlagSets[c.from], j.st.FlagSets[c.to])
 		s := step{strings.Join(add, " "), strings.Join(remove, " ")}
 		steps[s] = append(steps[s], c.target)
 	}
@@ -94,7 +114,7 @@ func (l *lane) carryFlags(j *job) error {
 			return errReplaced
 		}
 		for s, uids := range steps {
-			sort.Slice(uids, func(i, k int) bool { return uids[i] < uids[k] })
+			slices.Sort(uids)
 			add, dropped := keepFlags(s.add, b.permanent)
 			remove, _ := keepFlags(s.remove, b.permanent)
 			for _, f := range dropped {
@@ -108,16 +128,15 @@ func (l *lane) carryFlags(j *job) error {
 			}
 		}
 	}
-	taken := map[uint32]bool{}
-	for _, t := range j.taken {
-		taken[t.uid] = true
-	}
+	to := make(map[uint32]uint32, len(j.changes))
+	uids := make([]uint32, 0, len(j.changes))
 	for _, c := range j.changes {
-		if i := j.st.find(c.source); i >= 0 && !taken[c.source] {
-			j.st.entries[i].flags = j.st.flagIndex(c.to)
-			l.pass.count(func(r *Result) { r.Updated++ })
-		}
+		to[c.source] = c.to
+		uids = append(uids, c.source)
 	}
+	slices.Sort(uids)
+	j.st.uids.edit(uids, func(e *entry) bool { e.flags = to[e.source]; return true })
+	l.pass.count(func(r *Result) { r.Updated += len(to) })
 	return nil
 }
 
@@ -138,8 +157,8 @@ func (s *session) store(uids []uint32, sign, flags string) error {
 func (l *lane) removeGone(j *job) error {
 	doomed := append([]uint32(nil), j.orphans...)
 	for _, uid := range j.gone {
-		if i := j.st.find(uid); i >= 0 && j.st.entries[i].target != 0 {
-			doomed = append(doomed, j.st.entries[i].target)
+		if e, ok := j.st.uids.find(uid); ok && e.target != 0 {
+			doomed = append(doomed, e.target)
 		}
 	}
 	if len(doomed) > 0 && j.exists {
@@ -154,7 +173,7 @@ func (l *lane) removeGone(j *job) error {
 		if b.validity != j.st.TargetValidity {
 			return errReplaced
 		}
-		sort.Slice(doomed, func(i, k int) bool { return doomed[i] < doomed[k] })
+		slices.Sort(doomed)
 		if err := dst.expunge(doomed); err != nil {
 			return err
 		}
@@ -170,20 +189,11 @@ func (st *folderState) forget(gone []uint32) {
 	if len(gone) == 0 {
 		return
 	}
-	drop := map[uint32]bool{}
-	for _, uid := range gone {
-		drop[uid] = true
-	}
-	before := len(st.entries)
-	kept := st.entries[:0]
-	for _, e := range st.entries {
-		if !drop[e.source] {
-			kept = append(kept, e)
-		}
-	}
-	st.entries = kept
+	before := st.uids.n
+	slices.Sort(gone)
+	st.uids.edit(gone, func(*entry) bool { return false })
 	if before > 0 {
-		st.Bytes = st.Bytes * int64(len(kept)) / int64(before) // sizes are not kept
+		st.Bytes = st.Bytes * int64(st.uids.n) / int64(before) // sizes are not kept
 	}
 }
 
@@ -225,8 +235,7 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 		return ctx.Err()
 	}
 	st := j.st
-	key := j.source.wire
-	if !j.here && len(st.entries) == 0 {
+	if !j.here && st.uids.n == 0 {
 		return l.leave(j)
 	}
 	st.SourceValidity, st.Next, st.Messages = j.box.validity, j.box.next, uint32(j.seen)
@@ -234,11 +243,13 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 	if l.pass.Options.CatchUp {
 		st.ModSeq = 0 // flags and deletions were not looked at
 	}
-	st.Complete = j.here
+	st.Complete, st.Matching = j.here, false
 	if st.Tries++; !st.hasUnreadable() {
 		st.Tries = 0
 	}
-	return put(l.pass.ctx, l.pass.Store, map[string][]byte{folderKey(key): st.pack()})
+	changes := map[string][]byte{}
+	st.save(changes, j.key)
+	return put(l.pass.ctx, l.pass.Store, changes)
 }
 
 // leave ends a folder that the source no longer has and of which nothing is
@@ -270,14 +281,14 @@ func (l *lane) leave(j *job) error {
 	l.pass.mu.Lock()
 	defer l.pass.mu.Unlock()
 	for _, n := range l.pass.names {
-		if n != j.source.wire {
+		if n != j.key {
 			names = append(names, n)
 		}
 	}
 	l.pass.names = names
-	changes := map[string][]byte{folderKey(j.source.wire): nil, "folders": saveNames(names)}
+	changes := map[string][]byte{folderKey(j.key): nil, mapKey(j.key): nil, "folders": saveNames(names)}
 	for n := j.st.Verified; n < j.st.next; n++ {
-		changes[recordKey(j.source.wire, n)] = nil
+		changes[recordKey(j.key, n)] = nil
 	}
 	return put(l.pass.ctx, l.pass.Store, changes)
 }

@@ -9,9 +9,42 @@ import (
 // that was moved or copied at the source is no new mail. It is noted as
 // carried, so that the next pass need not look again.
 func (r *pass) dropKnown(ctx context.Context) error {
-	sizes := map[int64]bool{}
 	for _, j := range r.jobs {
 		j.gone, j.orphans, j.changes = nil, nil, nil
+	}
+	looked := map[*job]spans{}
+	for {
+		if err := r.dropHeld(ctx); err != nil {
+			return err
+		}
+		more := false
+		for _, j := range r.jobs { // what is not in memory, part by part
+			if len(j.ahead) == 0 {
+				continue
+			}
+			more = true
+			looked[j] = append(looked[j], (&job{fresh: j.fresh}).news()...)
+			if err := r.lanes[0].more(j); err != nil {
+				return err
+			}
+		}
+		if !more {
+			break
+		}
+	}
+	for j, uids := range looked {
+		j.ahead = append(uids, j.news()...)
+		if err := r.lanes[0].more(j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropHeld does so with the new messages that are held in memory.
+func (r *pass) dropHeld(ctx context.Context) error {
+	sizes := map[int64]bool{}
+	for _, j := range r.jobs {
 		for _, m := range j.fresh {
 			sizes[m.size] = true
 		}
@@ -115,5 +148,7 @@ func (r *pass) dropFrom(j *job, heads map[uint32]header, digests map[uint32][]by
 	}
 	j.st.fold(rec)
 	r.count(func(res *Result) { res.AlreadyThere += len(rec.Sources) })
-	return put(r.ctx, r.Store, map[string][]byte{folderKey(j.source.wire): j.open()})
+	changes := map[string][]byte{}
+	j.save(changes)
+	return put(r.ctx, r.Store, changes)
 }

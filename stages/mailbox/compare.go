@@ -10,7 +10,15 @@ import (
 // because only the difference is sent.
 type change struct {
 	source, target uint32
-	from, to       string
+	from, to       uint32 // flag sets of the folder's state
+}
+
+// unknownFlags stands for flags that were not asked for.
+const unknownFlags = "?"
+
+func sortChanges(list []change) []change {
+	slices.SortFunc(list, func(a, b change) int { return int(int64(a.source) - int64(b.source)) })
+	return list
 }
 
 // difference returns the flags that came and went.
@@ -33,71 +41,41 @@ func difference(from, to string) (add, remove []string) {
 	return add, remove
 }
 
-// compare holds a full listing of the source against the map: what is new,
-// what is gone, whose flags changed. list is sorted by UID.
-func (st *folderState) compare(list []meta) (fresh []meta, gone []uint32, changes []change) {
-	i := 0
-	for _, m := range list {
-		for i < len(st.entries) && st.entries[i].source < m.uid {
-			gone = append(gone, st.entries[i].source)
-			i++
-		}
-		if i < len(st.entries) && st.entries[i].source == m.uid {
-			if c, ok := st.changed(st.entries[i], m.flags); ok {
-				changes = append(changes, c)
-			}
-			i++
-			continue
-		}
-		fresh = append(fresh, m)
-	}
-	for ; i < len(st.entries); i++ {
-		gone = append(gone, st.entries[i].source)
-	}
-	return fresh, gone, changes
+// common returns the flags that both have.
+func common(a, b string) string {
+	has := strings.Fields(b)
+	return joinFlags(slices.DeleteFunc(strings.Fields(a), func(f string) bool { return !slices.Contains(has, f) }))
 }
 
 func (st *folderState) changed(e entry, flags string) (change, bool) {
-	was := st.FlagSets[e.flags]
-	if was == flags {
+	if flags == unknownFlags || st.FlagSets[e.flags] == flags {
 		return change{}, false
 	}
-	return change{e.source, e.target, was, flags}, true
+	return change{e.source, e.target, e.flags, st.flagIndex(flags)}, true
 }
 
-// settled drops from fresh what was named already and would only be refused
-// again; the rest is tried. What is gone at the source is no longer named.
-func (st *folderState) settled(fresh []meta, present func(uint32) bool, limit int64, retries bool) []meta {
-	named := map[uint32]Skipped{}
-	kept := st.Skipped[:0]
-	for _, s := range st.Skipped {
-		if s.UID != 0 && !present(s.UID) {
-			continue
-		}
-		retry := s.Reason == Unreadable && retries || s.Reason == TooLarge && (limit == 0 || s.Bytes > 0 && s.Bytes <= limit)
-		if s.UID != 0 && retry {
-			continue
-		}
-		kept = append(kept, s)
-		if s.UID != 0 {
-			named[s.UID] = s
-		}
-	}
-	st.Skipped = kept
-	notes := st.Notes[:0]
+// named lists the messages that reports name, and which of them would only be
+// refused again; the rest is tried.
+func (st *folderState) named(limit int64, retries bool) (watched, settled map[uint32]bool) {
+	watched, settled = map[uint32]bool{}, map[uint32]bool{}
 	for _, n := range st.Notes {
-		if n.UID == 0 || present(n.UID) {
-			notes = append(notes, n)
+		watched[n.UID] = false
+	}
+	for _, s := range st.Skipped {
+		watched[s.UID] = false
+		retry := s.Reason == Unreadable && retries || s.Reason == TooLarge && (limit == 0 || s.Bytes > 0 && s.Bytes <= limit)
+		if s.UID != 0 && !retry {
+			settled[s.UID] = true
 		}
 	}
-	st.Notes = notes
-	out := fresh[:0]
-	for _, m := range fresh {
-		if _, ok := named[m.uid]; !ok {
-			out = append(out, m)
-		}
-	}
-	return out
+	return watched, settled
+}
+
+// prune drops from what is named the messages that are gone at the source, and
+// those that are tried again.
+func (st *folderState) prune(there, settled map[uint32]bool) {
+	st.Skipped = slices.DeleteFunc(st.Skipped, func(s Skipped) bool { return s.UID != 0 && !(there[s.UID] && settled[s.UID]) })
+	st.Notes = slices.DeleteFunc(st.Notes, func(n Skipped) bool { return n.UID != 0 && !there[n.UID] })
 }
 
 // maxTries is in how many passes a message that could not be read is tried.

@@ -30,6 +30,8 @@ type session struct {
 	stop func() bool
 	nc   net.Conn
 	box  box // the folder that is open, if any
+
+	qresync bool // the server tells what is gone
 }
 
 // CheckLogin signs in, selects INBOX and signs out. ErrLogin if refused.

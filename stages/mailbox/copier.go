@@ -98,7 +98,7 @@ func (c *copier) flush() error {
 func (r record) empty() bool { return len(r.Sources)+len(r.Skipped)+len(r.Notes) == 0 }
 
 func (c *copier) write(it []byte) error {
-	key := c.job.source.wire
+	key := c.job.key
 	changes := map[string][]byte{intentKey(key): it}
 	if !c.rec.empty() {
 		changes[recordKey(key, c.job.st.next)] = mustJSON(c.rec)
@@ -107,7 +107,7 @@ func (c *copier) write(it []byte) error {
 	}
 	if !c.written {
 		c.job.st.Complete = false
-		changes[folderKey(key)] = c.job.st.pack()
+		c.job.st.save(changes, key)
 	}
 	c.rec, c.written, c.open = record{}, true, it != nil
 	return put(c.pass.ctx, c.pass.Store, changes)
@@ -175,7 +175,8 @@ func (c *copier) has(uid uint32) bool {
 			return true
 		}
 	}
-	return c.job.st.find(uid) >= 0
+	_, carried := c.job.st.uids.find(uid)
+	return carried
 }
 
 // send appends the messages and takes their outcomes.

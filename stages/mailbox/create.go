@@ -87,7 +87,7 @@ func (r *pass) created(dst *session, j *job, err error) error {
 		}
 	}
 	j.st.Target = ""
-	j.st.skip(Skipped{Folder: j.name, Reason: FolderRefused, Bytes: sizeOf(j.fresh), Detail: fmt.Sprintf("%d messages: %v", len(j.fresh), err)})
+	j.st.skip(Skipped{Folder: j.name, Reason: FolderRefused, Bytes: sizeOf(j.fresh), Detail: fmt.Sprintf("%d messages: %v", len(j.fresh)+j.ahead.count(), err)})
 	return nil
 }
 

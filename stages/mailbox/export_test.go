@@ -1,6 +1,9 @@
 package mailbox
 
-import "net"
+import (
+	"net"
+	"strings"
+)
 
 // Pure functions, for the tables.
 var (
@@ -19,20 +22,79 @@ type Pair struct{ Source, Target uint32 }
 
 // PackedSize packs a map, unpacks it again and returns its size.
 func PackedSize(pairs []Pair) (back []Pair, size int, err error) {
-	var list []entry
+	var m uidMap
 	for _, p := range pairs {
-		list = append(list, entry{source: p.Source, target: p.Target})
+		m.add([]entry{{source: p.Source, target: p.Target}})
 	}
-	data := packEntries(list)
-	list, err = unpack(data)
-	for _, e := range list {
+	data := m.pack(func(flags uint32) uint32 { return flags })
+	m, err = unpack(data, 1)
+	for e := range m.all() {
 		back = append(back, Pair{e.source, e.target})
 	}
 	return back, len(data), err
 }
 
 // Unpack must survive any bytes.
-func Unpack(data []byte) error { _, err := unpack(data); return err }
+func Unpack(data []byte) error { _, err := unpack(data, 4); return err }
+
+// UIDMap is a UID map for tests of its own.
+type UIDMap struct{ m uidMap }
+
+// Entry is one message of a UIDMap.
+type Entry struct{ Source, Target, Flags uint32 }
+
+// Add takes in entries.
+func (u *UIDMap) Add(list ...Entry) {
+	var in []entry
+	for _, e := range list {
+		in = append(in, entry{e.Source, e.Target, e.Flags})
+	}
+	u.m.add(in)
+}
+
+// Edit sets flags and targets of sorted source UIDs, or drops them.
+func (u *UIDMap) Edit(uids []uint32, change func(*Entry) bool) {
+	u.m.edit(uids, func(e *entry) bool {
+		out := Entry{e.source, e.target, e.flags}
+		keep := change(&out)
+		*e = entry{out.Source, out.Target, out.Flags}
+		return keep
+	})
+}
+
+// All lists the entries; n is how many the map believes it has.
+func (u *UIDMap) All() (out []Entry, n int) {
+	for e := range u.m.all() {
+		out = append(out, Entry{e.source, e.target, e.flags})
+	}
+	return out, u.m.n
+}
+
+// Find looks one up.
+func (u *UIDMap) Find(source uint32) (Entry, bool) {
+	e, ok := u.m.find(source)
+	return Entry{e.source, e.target, e.flags}, ok
+}
+
+// Within lists the source UIDs in an IMAP set.
+func (u *UIDMap) Within(set string) []uint32 { return u.m.within(parseSpans(set)) }
+
+// HoldsTarget tells whether the map speaks of a target UID.
+func (u *UIDMap) HoldsTarget(target uint32) bool { return u.m.targets().has(target) }
+
+// Stored packs the map and reads it back.
+func (u *UIDMap) Stored(sets int) (size int, err error) {
+	data := u.m.pack(func(flags uint32) uint32 { return flags })
+	u.m, err = unpack(data, sets)
+	return len(data), err
+}
+
+// Dropped removes UIDs from a set of UIDs.
+func Dropped(set string, uids []uint32) string {
+	s := parseSpans(set)
+	s.drop(uids)
+	return strings.Join(s.sets(), " ")
+}
 
 // Verdict compares a message with what a target gives back.
 func Verdict(sent, back string) int {

@@ -1,25 +1,21 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"hash/fnv"
 	"io"
+	"slices"
 	"strconv"
 )
-
-// taken is a message that the target holds already.
-type taken struct {
-	meta
-	target uint32
-	has    string // the target's flags
-	when   int64  // the target's date
-	digest []byte
-}
 
 // rematch finds out which messages of the source the target holds already,
 // where there is no map: a lost ledger, a target filled by somebody else, a
 // side that renumbered. Message-ID and Date find the candidates, the content
-// decides, and what is there twice is matched twice.
+// decides, and what is there twice is matched twice. Each part is written down
+// as it is found; until all are, the state says so, and a crash begins anew
+// with the rest.
 func (l *lane) rematch(ctx context.Context, j *job) error {
 	src, err := l.source()
 	if err != nil {
@@ -32,87 +28,181 @@ func (l *lane) rematch(ctx context.Context, j *job) error {
 	if _, err := dst.examine(j.st.Target); err != nil {
 		return err
 	}
-	there, err := dst.metadata("1:*", metaItems, 0)
+	here, err := src.heads(j.news().sets())
 	if err != nil {
 		return err
 	}
-	if len(there) > 0 && len(j.fresh) > 0 {
-		if err := l.matchBoth(ctx, src, dst, j, there); err != nil {
+	there, err := dst.heads([]string{"1:*"})
+	if err != nil {
+		return err
+	}
+	j.st.Matching = true
+	if err := l.void(j); err != nil {
+		return err
+	}
+	mapped := j.st.uids.targets()
+	var ask, candidates []uint32
+	for len(here) > 0 && len(there) > 0 {
+		switch {
+		case here[0].hash < there[0].hash:
+			here = here[1:]
+			continue
+		case here[0].hash > there[0].hash:
+			there = there[1:]
+			continue
+		}
+		hash := here[0].hash
+		for ; len(here) > 0 && here[0].hash == hash; here = here[1:] {
+			ask = append(ask, here[0].uid)
+		}
+		for ; len(there) > 0 && there[0].hash == hash; there = there[1:] {
+			if !mapped.has(there[0].uid) {
+				candidates = append(candidates, there[0].uid)
+			}
+		}
+		if len(ask)+len(candidates) >= matchAtOnce {
+			if err := l.match(ctx, src, dst, j, ask, candidates); err != nil {
+				return err
+			}
+			ask, candidates = nil, nil
+		}
+	}
+	return l.match(ctx, src, dst, j, ask, candidates)
+}
+
+// matchAtOnce bounds what a match holds in memory; messages with one header
+// stay together.
+const matchAtOnce = 5000
+
+// news lists all that is new in the folder.
+func (j *job) news() (out spans) {
+	for _, m := range j.fresh {
+		out.add(m.uid)
+	}
+	return append(out, j.ahead...)
+}
+
+// match decides by content which of the messages the target holds, and writes
+// them down. Of their flags only those count that both sides have: what the
+// source has beside is carried like any change, and the rest is the user's.
+func (l *lane) match(ctx context.Context, src, dst *session, j *job, ask, candidates []uint32) error {
+	if len(ask) == 0 || len(candidates) == 0 {
+		return ctx.Err()
+	}
+	slices.Sort(ask)
+	slices.Sort(candidates)
+	here, source, err := src.side(ctx, ask)
+	if err != nil {
+		return err
+	}
+	there, target, err := dst.side(ctx, candidates)
+	if err != nil {
+		return err
+	}
+	pairs := pairUp(source, target)
+	rec := record{}
+	for _, uid := range ask {
+		t, ok := pairs[uid]
+		if !ok {
+			continue
+		}
+		m, has := here[uid], there[t]
+		both := common(m.flags, has.flags)
+		rec.Sources, rec.Targets = append(rec.Sources, uid), append(rec.Targets, t)
+		rec.Flags, rec.Digests = append(rec.Flags, both), append(rec.Digests, source.digests[uid])
+		if m.flags != both {
+			j.changes = append(j.changes, change{uid, t, j.st.flagIndex(both), j.st.flagIndex(m.flags)})
+		}
+		if m.date != has.date {
+			rec.Notes = append(rec.Notes, Skipped{
+				Folder: j.name, UID: uid, Date: m.time(), Bytes: m.size, Reason: Altered,
+				Detail: "the target held it before, with another date",
+			})
+		}
+		rec.Bytes += m.size
+	}
+	if rec.empty() {
+		return ctx.Err()
+	}
+	j.fresh = slices.DeleteFunc(j.fresh, func(m meta) bool { return pairs[m.uid] != 0 })
+	j.ahead.drop(rec.Sources)
+	j.st.fold(rec)
+	key := recordKey(j.key, j.st.next)
+	j.st.next++
+	l.pass.count(func(r *Result) { r.AlreadyThere += len(rec.Sources) })
+	return put(l.pass.ctx, l.pass.Store, map[string][]byte{key: mustJSON(rec)})
+}
+
+// findOrphans lists what the target still holds of messages that a source had
+// before it renumbered them and has no longer.
+func (l *lane) findOrphans(j *job) error {
+	if len(j.st.Orphans) == 0 {
+		return nil
+	}
+	dst, err := l.target()
+	if err != nil {
+		return err
+	}
+	if _, err := dst.examine(j.st.Target); err != nil {
+		return err
+	}
+	slices.Sort(j.st.Orphans)
+	mapped := j.st.uids.targets()
+	for _, set := range sets(j.st.Orphans) {
+		err := dst.eachMeta(set, "(UID)", func(m meta) {
+			if _, ours := slices.BinarySearch(j.st.Orphans, m.uid); ours && !mapped.has(m.uid) {
+				j.orphans = append(j.orphans, m.uid)
+			}
+		})
+		if err != nil {
 			return err
 		}
 	}
-	left := map[uint32]bool{}
-	for _, m := range there {
-		left[m.uid] = true
-	}
-	for _, t := range j.taken {
-		delete(left, t.target)
-	}
-	for _, uid := range j.st.Orphans {
-		if left[uid] {
-			j.orphans = append(j.orphans, uid)
-		}
-	}
-	return ctx.Err()
+	return nil
 }
 
-func (l *lane) matchBoth(ctx context.Context, src, dst *session, j *job, there []meta) error {
-	here, err := src.allHeaders(j.fresh)
-	if err != nil {
-		return err
-	}
-	back, err := dst.allHeaders(there)
-	if err != nil {
-		return err
-	}
-	both := map[header]bool{}
-	for _, m := range there {
-		both[back[m.uid]] = true
-	}
-	var ask []uint32
-	wanted := map[header]bool{}
-	for _, m := range j.fresh {
-		if h := here[m.uid]; both[h] {
-			wanted[h] = true
-			ask = append(ask, m.uid)
+// head is a message by the hash of what identifies it without its body.
+type head struct{ hash, uid uint32 }
+
+// heads lists messages of the open folder by the hashes of their headers.
+func (s *session) heads(sets []string) (out []head, err error) {
+	for _, set := range sets {
+		err := s.eachHeader(set, func(uid uint32, h header) {
+			out = append(out, head{h.hash(), uid})
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
-	var candidates []uint32
-	for _, m := range there {
-		if wanted[back[m.uid]] {
-			candidates = append(candidates, m.uid)
+	slices.SortFunc(out, func(a, b head) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.uid, b.uid))
+	})
+	return slices.Compact(out), nil
+}
+
+func (h header) hash() uint32 {
+	sum := fnv.New32a()
+	_, _ = io.WriteString(sum, h.id+"\n"+h.date) // a hash takes everything
+	return sum.Sum32()
+}
+
+// side reads what is needed of messages of the open folder to match them.
+func (s *session) side(ctx context.Context, uids []uint32) (map[uint32]meta, side, error) {
+	list, err := s.details(uids)
+	if err != nil {
+		return nil, side{}, err
+	}
+	metas, dates := map[uint32]meta{}, map[uint32]int64{}
+	for _, m := range list {
+		metas[m.uid], dates[m.uid] = m, m.date
+	}
+	digests, err := s.digests(ctx, uids)
+	for uid := range digests {
+		if _, ok := metas[uid]; !ok {
+			delete(digests, uid)
 		}
 	}
-	if len(ask) == 0 {
-		return nil
-	}
-	sent, err := src.digests(ctx, ask)
-	if err != nil {
-		return err
-	}
-	found, err := dst.digests(ctx, candidates)
-	if err != nil {
-		return err
-	}
-	dates, flags := map[uint32]int64{}, map[uint32]string{}
-	for _, m := range there {
-		flags[m.uid], dates[m.uid] = m.flags, m.date
-	}
-	arrived := map[uint32]int64{}
-	for _, m := range j.fresh {
-		arrived[m.uid] = m.date
-	}
-	pairs := pairUp(side{ask, sent, arrived}, side{candidates, found, dates})
-	rest := j.fresh[:0]
-	for _, m := range j.fresh {
-		if t, ok := pairs[m.uid]; ok {
-			j.taken = append(j.taken, taken{m, t, flags[t], dates[t], sent[m.uid]})
-			continue
-		}
-		rest = append(rest, m)
-	}
-	j.fresh = rest
-	return nil
+	return metas, side{uids, digests, dates}, err
 }
 
 // side is one side of a match: messages in their order, with their digests and

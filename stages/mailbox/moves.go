@@ -45,28 +45,42 @@ type shape struct {
 // looked at where their copies are; only those are read whose date fits. What
 // is not matched is copied and deleted instead, which comes to the same.
 func (r *pass) findMoves(ctx context.Context) ([]move, error) {
-	fresh := map[int64]bool{}
+	gone, fresh := false, false
 	for _, j := range r.jobs {
-		for _, m := range j.fresh {
-			fresh[m.date] = true
-		}
+		gone = gone || len(j.gone) > 0
+		fresh = fresh || len(j.fresh) > 0
 	}
-	if len(fresh) == 0 {
-		return nil, nil
+	if !gone || !fresh {
+		return nil, ctx.Err()
 	}
-	gone := map[shape][]move{}
-	dates := map[int64]bool{}
+	dates := map[int64]bool{} // of what vanished
 	for _, j := range r.jobs {
-		if err := r.goneShapes(ctx, j, fresh, dates, gone); err != nil {
+		if err := r.goneDates(j, dates); err != nil {
 			return nil, err
 		}
 	}
-	var moves []move
-	if len(gone) == 0 {
+	arrived := map[int64]bool{}
+	for _, j := range r.jobs {
+		if err := r.freshDates(j, dates, arrived); err != nil {
+			return nil, err
+		}
+	}
+	shapes := map[shape][]move{}
+	for _, j := range r.jobs {
+		if err := r.goneShapes(ctx, j, arrived, shapes); err != nil {
+			return nil, err
+		}
+	}
+	if len(shapes) == 0 {
 		return nil, ctx.Err()
 	}
+	clear(dates)
+	for s := range shapes {
+		dates[s.date] = true
+	}
+	var moves []move
 	for _, j := range r.jobs {
-		found, err := r.freshMoves(ctx, j, dates, gone)
+		found, err := r.freshMoves(ctx, j, dates, shapes)
 		if err != nil {
 			return nil, err
 		}
@@ -85,32 +99,94 @@ func (r *pass) findMoves(ctx context.Context) ([]move, error) {
 	return moves, ctx.Err()
 }
 
-// goneShapes reads the shapes of a folder's vanished messages off the target.
-func (r *pass) goneShapes(ctx context.Context, j *job, fresh, dates map[int64]bool, gone map[shape][]move) error {
+// maxMoves bounds what is looked at as a move in one pass. What is beyond is
+// copied and deleted.
+const maxMoves = 50000
+
+// vanishedCopies opens a folder of the target and lists where it has the
+// copies of what vanished at the source.
+func (r *pass) vanishedCopies(j *job) (dst *session, bySource map[uint32]entry, targets []uint32, err error) {
 	if !j.exists {
-		return nil
+		return nil, nil, nil, nil
 	}
-	bySource := map[uint32]entry{}
-	var targets []uint32
-	for _, uid := range j.gone {
-		if i := j.st.find(uid); i >= 0 && j.st.entries[i].target != 0 {
-			e := j.st.entries[i]
+	bySource = map[uint32]entry{}
+	for _, uid := range j.gone[:min(len(j.gone), maxMoves)] {
+		if e, ok := j.st.uids.find(uid); ok && e.target != 0 {
 			bySource[e.target] = e
 			targets = append(targets, e.target)
 		}
 	}
 	if len(targets) == 0 {
-		return nil
+		return nil, nil, nil, nil
 	}
 	slices.Sort(targets)
-	dst, err := r.lanes[0].target()
+	if dst, err = r.lanes[0].target(); err != nil {
+		return nil, nil, nil, err
+	}
+	if b, err := dst.opened(j.st.Target, false); err != nil {
+		return nil, nil, nil, err
+	} else if b.validity != j.st.TargetValidity {
+		return nil, nil, nil, errReplaced
+	}
+	return dst, bySource, targets, nil
+}
+
+func (r *pass) goneDates(j *job, dates map[int64]bool) error {
+	dst, _, targets, err := r.vanishedCopies(j)
 	if err != nil {
 		return err
 	}
-	if b, err := dst.examine(j.st.Target); err != nil {
+	for _, set := range sets(targets) {
+		if err := dst.eachMeta(set, "(UID INTERNALDATE)", func(m meta) { dates[m.date] = true }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freshDates tells which of the dates new messages have. What is not held in
+// memory is asked for, and held if it may have moved here.
+func (r *pass) freshDates(j *job, dates, arrived map[int64]bool) error {
+	for _, m := range j.fresh {
+		if dates[m.date] {
+			arrived[m.date] = true
+		}
+	}
+	if len(j.ahead) == 0 || len(dates) == 0 {
+		return nil
+	}
+	src, err := r.lanes[0].source()
+	if err != nil {
 		return err
-	} else if b.validity != j.st.TargetValidity {
-		return errReplaced
+	}
+	if _, err := src.opened(j.source.wire, false); err != nil {
+		return err
+	}
+	var held []meta
+	var uids []uint32
+	for _, set := range j.ahead.sets() {
+		err := src.eachMeta(set, metaItems, func(m meta) {
+			if dates[m.date] && len(held) < maxMoves && j.ahead.has(m.uid) {
+				held, uids = append(held, m), append(uids, m.uid)
+				arrived[m.date] = true
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	slices.Sort(uids)
+	j.ahead.drop(uids)
+	j.fresh = append(j.fresh, held...)
+	slices.SortFunc(j.fresh, func(a, b meta) int { return int(int64(a.uid) - int64(b.uid)) })
+	return nil
+}
+
+// goneShapes reads the shapes of a folder's vanished messages off the target.
+func (r *pass) goneShapes(ctx context.Context, j *job, fresh map[int64]bool, gone map[shape][]move) error {
+	dst, bySource, targets, err := r.vanishedCopies(j)
+	if err != nil {
+		return err
 	}
 	dated := map[uint32]int64{}
 	var ask []uint32
@@ -126,6 +202,9 @@ func (r *pass) goneShapes(ctx context.Context, j *job, fresh, dates map[int64]bo
 			}
 		}
 	}
+	if len(ask) == 0 {
+		return nil
+	}
 	digests, err := dst.digests(ctx, ask)
 	if err != nil {
 		return err
@@ -135,7 +214,6 @@ func (r *pass) goneShapes(ctx context.Context, j *job, fresh, dates map[int64]bo
 		if e, known := bySource[uid]; known && read {
 			s := shape{dated[uid], contentKey(d)}
 			gone[s] = append(gone[s], move{from: j, gone: e.source, target: uid, flags: j.st.FlagSets[e.flags]})
-			dates[s.date] = true
 		}
 	}
 	return nil
@@ -210,7 +288,7 @@ func (r *pass) applyMoves(ctx context.Context, moves []move) error {
 
 func (r *pass) moveOnce(ctx context.Context, from, to *job, moves []move) error {
 	slices.SortFunc(moves, func(a, b move) int { return int(int64(a.target) - int64(b.target)) })
-	it := moveIntent{From: url.PathEscape(from.source.wire), To: url.PathEscape(to.source.wire), Next: to.target.next, Validity: to.st.TargetValidity}
+	it := moveIntent{From: url.PathEscape(from.key), To: url.PathEscape(to.key), Next: to.target.next, Validity: to.st.TargetValidity}
 	for _, m := range moves {
 		it.Gone = append(it.Gone, m.gone)
 		it.Fresh = append(it.Fresh, m.fresh.uid)
@@ -225,7 +303,9 @@ func (r *pass) moveOnce(ctx context.Context, from, to *job, moves []move) error 
 			placed[t] = t // out and back again: the copy stays where it is
 		}
 	} else {
-		if err := put(ctx, r.Store, map[string][]byte{"moving": mustJSON(it), folderKey(to.source.wire): to.open()}); err != nil {
+		changes := map[string][]byte{"moving": mustJSON(it)}
+		to.save(changes)
+		if err := put(ctx, r.Store, changes); err != nil {
 			return err
 		}
 		var err error
@@ -238,17 +318,17 @@ func (r *pass) moveOnce(ctx context.Context, from, to *job, moves []move) error 
 	}
 	for _, m := range moves {
 		if m.flags != m.fresh.flags {
-			to.changes = append(to.changes, change{m.fresh.uid, placed[m.target], m.flags, m.fresh.flags})
+			to.changes = append(to.changes, change{m.fresh.uid, placed[m.target], to.st.flagIndex(m.flags), to.st.flagIndex(m.fresh.flags)})
 		}
 	}
 	r.count(func(res *Result) { res.Moved += len(moves) })
 	return nil
 }
 
-// open is the state as it is written before a folder is filled.
-func (j *job) open() []byte {
+// save adds the state as it is written before a folder is filled.
+func (j *job) save(changes map[string][]byte) {
 	j.st.Complete = false
-	return j.st.pack()
+	j.st.save(changes, j.key)
 }
 
 // moveCopies moves messages on the target and returns old UID -> new UID; 0
@@ -358,17 +438,14 @@ func (r *pass) noteMoves(from, to *job, it moveIntent, placed map[uint32]uint32)
 		next = max(next, placed[it.Targets[i]]+1)
 	}
 	to.target.next = next
-	if n := len(from.st.entries); n > 0 {
+	if n := from.st.uids.n; n > 0 {
 		rec.Bytes = from.st.Bytes * int64(len(it.Gone)) / int64(n) // sizes are not kept
 	}
 	from.st.forget(it.Gone)
 	to.st.fold(rec)
-	key := recordKey(to.source.wire, to.st.next)
+	changes := map[string][]byte{"moving": nil, recordKey(to.key, to.st.next): mustJSON(rec)}
 	to.st.next++
-	return put(r.ctx, r.Store, map[string][]byte{
-		"moving":                    nil,
-		key:                         mustJSON(rec),
-		folderKey(from.source.wire): from.open(),
-		folderKey(to.source.wire):   to.open(),
-	})
+	from.save(changes)
+	to.save(changes)
+	return put(r.ctx, r.Store, changes)
 }

@@ -3,8 +3,11 @@ package mailbox
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -34,10 +37,11 @@ type pass struct {
 	release func()
 	lanes   []*lane
 	place   place
-	names   []string // folders that have a state
+	names   []string // keys of the folders that have a state
 	jobs    []*job
-	others  []Skipped // excluded and foreign folders
-	limit   int64     // of a message, bytes
+	others  []Skipped    // excluded and foreign folders
+	limit   int64        // of a message, bytes
+	held    atomic.Int64 // new messages in memory
 
 	mu     sync.Mutex
 	result Result
@@ -48,6 +52,7 @@ type pass struct {
 // job is what a pass has to do in one folder.
 type job struct {
 	mapping
+	key    string // of its state in the ledger
 	name   string // of the source, in UTF-8
 	st     *folderState
 	here   bool // the source has it
@@ -58,8 +63,8 @@ type job struct {
 	stale   []string // keys of records of a map that is void
 	reset   bool     // the state must be written before anything is copied
 	box     box      // of the source, as opened
-	fresh   []meta
-	taken   []taken // fresh ones that the target holds already
+	fresh   []meta   // new at the source
+	ahead   spans    // new as well, but not held in memory; above those in fresh
 	gone    []uint32
 	orphans []uint32 // targets to remove that no longer have a source UID
 	changes []change
@@ -123,8 +128,10 @@ func (r *pass) run(ctx context.Context) error {
 		return err
 	}
 	for _, j := range r.jobs {
-		for _, m := range j.fresh {
-			r.total += m.size
+		held := sizeOf(j.fresh)
+		r.total += held
+		if n := j.ahead.count(); n > 0 && len(j.fresh) > 0 { // a guess
+			r.total += held / int64(len(j.fresh)) * int64(n)
 		}
 	}
 	if err := r.createFolders(ctx); err != nil {
@@ -221,14 +228,15 @@ func (o Options) wanted(source []listed) (wanted []listed, notCarried []Skipped,
 func (r *pass) plan(ctx context.Context, source []listed) error {
 	wanted, notCarried, foreign := r.Options.wanted(source)
 	r.others, r.result.Notes = notCarried, foreign
-	states := map[string]*folderState{}
+	states, keys := map[string]*folderState{}, map[string]string{} // by name
 	kept := map[string]string{}
-	for _, name := range r.names {
-		st, err := loadFolder(ctx, r.Store, name)
+	for _, key := range r.names {
+		st, err := loadFolder(ctx, r.Store, key)
 		if err != nil {
 			return err
 		}
-		states[name] = st
+		name := st.nameAt(key)
+		states[name], keys[name] = st, key
 		if st.Target != "" {
 			kept[name] = st.Target
 		}
@@ -242,20 +250,32 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 		listedNow[l.wire] = !l.noselect
 	}
 	for _, m := range mapFolders(wanted, r.place, kept, r.Options.Rename) {
-		j := &job{mapping: m, name: m.source.name(), st: states[m.source.wire], here: true, box: m.source.box}
+		j := &job{mapping: m, key: keys[m.source.wire], name: m.source.name(), st: states[m.source.wire], here: true, box: m.source.box}
 		if j.st == nil {
-			j.st = &folderState{}
+			j.key, j.st = r.newKey(m.source.wire), &folderState{loaded: true}
+			if j.key != m.source.wire {
+				j.st.Name = m.source.wire
+			}
 		}
 		r.adopt(j, existing)
 	}
-	for _, name := range r.names {
-		if !listedNow[name] {
-			st := states[name]
+	for _, name := range slices.Sorted(maps.Keys(states)) {
+		if st := states[name]; !listedNow[name] {
 			m := mapping{source: listed{wire: name, path: []string{st.shown(name)}}, target: st.Target}
-			r.adopt(&job{mapping: m, name: st.shown(name), st: st, scanned: true}, existing)
+			r.adopt(&job{mapping: m, key: keys[name], name: st.shown(name), st: st, scanned: true}, existing)
 		}
 	}
 	return r.remember(ctx)
+}
+
+// newKey is a key in the ledger that no folder has: a renamed one keeps the
+// name it had first.
+func (r *pass) newKey(name string) string {
+	key := name
+	for n := 2; slices.Contains(r.names, key); n++ {
+		key = name + "\x00" + strconv.Itoa(n)
+	}
+	return key
 }
 
 func (r *pass) adopt(j *job, existing map[string]listed) {
@@ -275,8 +295,8 @@ func (r *pass) adopt(j *job, existing map[string]listed) {
 func (r *pass) remember(ctx context.Context) error {
 	names := slices.Clone(r.names)
 	for _, j := range r.jobs {
-		if !slices.Contains(names, j.source.wire) {
-			names = append(names, j.source.wire)
+		if !slices.Contains(names, j.key) {
+			names = append(names, j.key)
 		}
 	}
 	if len(names) == len(r.names) {

@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
-	"strconv"
 )
+
+var errRenumbered = errors.New("the source renumbered its messages while they were copied; the next pass matches them anew")
 
 // scanAll scans the folders that may have changed. What LIST-STATUS shows to be
 // unchanged costs nothing, not even a second connection.
 func (r *pass) scanAll(ctx context.Context) error {
 	var todo []*job
 	for _, j := range r.jobs {
-		open, err := r.Store.Get(ctx, intentKey(j.source.wire))
+		open, err := r.Store.Get(ctx, intentKey(j.key))
 		if err != nil {
 			return fmt.Errorf("ledger: %w", err)
 		}
@@ -29,6 +29,9 @@ func (r *pass) scanAll(ctx context.Context) error {
 // scan finds out what is new, gone and changed in a folder. It changes nothing
 // but what a crash left open.
 func (l *lane) scan(ctx context.Context, j *job) error {
+	if err := j.st.load(ctx, l.pass.Store, j.key); err != nil {
+		return err
+	}
 	if err := l.settle(ctx, j); err != nil {
 		return err
 	}
@@ -42,6 +45,9 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	}
 	src, err := l.source()
 	if err != nil {
+		return err
+	}
+	if err := src.enableResync(); err != nil {
 		return err
 	}
 	b, err := src.examine(j.source.wire)
@@ -62,10 +68,15 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := l.diff(src, j); err != nil {
 		return err
 	}
-	if (j.reset || len(j.st.entries) == 0 && !j.st.Complete) && j.exists && j.target.messages > 0 && !l.pass.Options.CatchUp {
-		return l.rematch(ctx, j)
+	if !j.exists || j.target.messages == 0 || l.pass.Options.CatchUp {
+		return nil
 	}
-	return nil
+	if j.reset || j.st.Matching || j.st.uids.n == 0 && !j.st.Complete {
+		if err := l.rematch(ctx, j); err != nil {
+			return err
+		}
+	}
+	return l.findOrphans(j)
 }
 
 // unchanged is what makes a pass with nothing to do cheap: LIST-STATUS has
@@ -87,7 +98,7 @@ func (j *job) revalidate() error {
 	targetMoved := st.TargetValidity != 0 && (!j.exists || st.TargetValidity != j.target.validity)
 	if sourceMoved || targetMoved {
 		if !targetMoved {
-			for _, e := range st.entries {
+			for e := range st.uids.all() {
 				if e.target != 0 {
 					st.Orphans = append(st.Orphans, e.target)
 				}
@@ -95,10 +106,11 @@ func (j *job) revalidate() error {
 		} else {
 			st.Orphans = nil
 		}
-		st.entries, st.Skipped, st.Notes = nil, nil, folderNotes(st.Notes)
+		st.uids, st.Skipped, st.Notes = uidMap{}, nil, folderNotes(st.Notes)
+		st.Bytes = 0
 		st.Complete, j.reset = false, true
 		for n := st.Verified; n < st.next; n++ {
-			j.stale = append(j.stale, recordKey(j.source.wire, n))
+			j.stale = append(j.stale, recordKey(j.key, n))
 		}
 		st.Folded, st.Verified = st.next, st.next
 	}
@@ -120,121 +132,9 @@ func folderNotes(notes []Skipped) (out []Skipped) {
 	return out
 }
 
-// diff compares the folder with the map, with as little listing as the server
-// allows.
-func (l *lane) diff(src *session, j *job) error {
-	st := j.st
-	if st.Complete && st.ModSeq != 0 && j.box.modseq != 0 && st.Next != 0 {
-		done, err := l.diffSince(src, j)
-		if done || err != nil {
-			return err
-		}
-	}
-	var list []meta
-	var err error
-	if j.box.messages > 0 {
-		items := metaItems
-		if len(st.entries) > 0 {
-			items = flagItems // dates and sizes matter for new ones only
-		}
-		if list, err = src.metadata("1:*", items, 0); err != nil {
-			return err
-		}
-	}
-	j.seen = len(list)
-	fresh, gone, changes := st.compare(list)
-	present := func(uid uint32) bool {
-		i := sort.Search(len(list), func(i int) bool { return list[i].uid >= uid })
-		return i < len(list) && list[i].uid == uid
-	}
-	j.gone, j.changes = gone, changes
-	fresh = st.settled(fresh, present, l.pass.limit, st.retries())
-	if len(st.entries) > 0 && len(fresh) > 0 {
-		if fresh, err = src.details(fresh); err != nil {
-			return err
-		}
-	}
-	j.fresh = fresh
-	return nil
-}
-
-// details adds dates and sizes to the messages of a flag listing.
-func (s *session) details(list []meta) (out []meta, err error) {
-	uids := make([]uint32, len(list))
-	for i, m := range list {
-		uids[i] = m.uid
-	}
-	for _, set := range sets(uids) {
-		part, err := s.metadata(set, metaItems, 0)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, part...)
-	}
-	return out, nil
-}
-
-// diffSince uses CONDSTORE: changed flags, then new messages, and the list of
-// UIDs only where the count shows that some are gone. It is not done where the
-// numbers do not add up.
-func (l *lane) diffSince(src *session, j *job) (done bool, err error) {
-	st := j.st
-	var changed []meta
-	if j.box.modseq != st.ModSeq && len(st.entries) > 0 {
-		if changed, err = src.metadata("1:*", flagItems, st.ModSeq); err != nil {
-			return false, err
-		}
-	}
-	var fresh []meta
-	if j.box.messages > 0 && j.box.next != st.Next {
-		list, err := src.metadata(strconv.FormatUint(uint64(st.Next), 10)+":*", metaItems, 0)
-		if err != nil {
-			return false, err
-		}
-		for _, m := range list { // "n:*" also gives the last one below n
-			if m.uid >= st.Next && st.find(m.uid) < 0 {
-				fresh = append(fresh, m)
-			}
-		}
-	}
-	known := len(st.entries) + len(fresh)
-	for _, s := range st.Skipped {
-		if s.UID != 0 {
-			if s.Reason == Unreadable || s.Reason == TooLarge {
-				return false, nil // a full listing decides whether they are tried again
-			}
-			known++
-		}
-	}
-	var gone []uint32
-	if known != int(j.box.messages) {
-		uids, err := src.uids()
-		if err != nil {
-			return false, err
-		}
-		list := make([]meta, len(uids))
-		for i, uid := range uids {
-			list[i].uid = uid
-		}
-		_, gone, _ = st.compare(list)
-		if len(st.entries)-len(gone)+len(fresh) != len(uids) {
-			return false, nil // something else happened: look at everything
-		}
-	}
-	for _, m := range changed {
-		if i := st.find(m.uid); i >= 0 {
-			if c, ok := st.changed(st.entries[i], m.flags); ok {
-				j.changes = append(j.changes, c)
-			}
-		}
-	}
-	j.fresh, j.gone, j.seen = fresh, gone, int(j.box.messages)
-	return true, nil
-}
-
 // vanish is the scan of a folder that the source no longer has.
 func (l *lane) vanish(j *job) {
-	for _, e := range j.st.entries {
+	for e := range j.st.uids.all() {
 		j.gone = append(j.gone, e.source)
 	}
 	j.st.Skipped, j.st.Notes = nil, nil
@@ -244,14 +144,9 @@ func (l *lane) vanish(j *job) {
 // vanished than a person wants to have deleted unseen.
 func (r *pass) checkDeletions() error {
 	for _, j := range r.jobs {
-		live, vanished := len(j.st.Orphans), len(j.orphans) // what was moved is no longer among the gone
-		for _, e := range j.st.entries {
-			if e.target != 0 {
-				live++
-			}
-		}
+		live, vanished := len(j.st.Orphans)+j.st.uids.live(), len(j.orphans) // what was moved is no longer among the gone
 		for _, uid := range j.gone {
-			if i := j.st.find(uid); i >= 0 && j.st.entries[i].target != 0 {
+			if e, ok := j.st.uids.find(uid); ok && e.target != 0 {
 				vanished++
 			}
 		}

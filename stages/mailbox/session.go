@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"sort"
 	"strconv"
@@ -166,18 +165,15 @@ const (
 // was asked for counts; a message told twice counts once, as told last.
 func (s *session) metadata(set, items string, since uint64) ([]meta, error) {
 	var out []meta
-	command := "UID FETCH " + set + " " + items
 	if since > 0 {
-		command += " (CHANGEDSINCE " + strconv.FormatUint(since, 10) + ")"
+		items += " (CHANGEDSINCE " + strconv.FormatUint(since, 10) + ")"
 	}
 	sorted := true
-	x := &exchange{flood: 10*int(s.box.messages) + flood, on: func(r *response) {
-		if m, ok := metaOf(r); ok {
-			sorted = sorted && (len(out) == 0 || out[len(out)-1].uid < m.uid)
-			out = append(out, m)
-		}
-	}}
-	if _, err := s.w.do(command, x); err != nil {
+	err := s.eachMeta(set, items, func(m meta) {
+		sorted = sorted && (len(out) == 0 || out[len(out)-1].uid < m.uid)
+		out = append(out, m)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if !sorted {
@@ -192,6 +188,18 @@ func (s *session) metadata(set, items string, since uint64) ([]meta, error) {
 		out = kept
 	}
 	return out, nil
+}
+
+// eachMeta hands on the messages of the open folder in set as the server lists
+// them, keeping none.
+func (s *session) eachMeta(set, items string, f func(meta)) error {
+	x := &exchange{flood: 10*int(s.box.messages) + flood, on: func(r *response) {
+		if m, ok := metaOf(r); ok {
+			f(m)
+		}
+	}}
+	_, err := s.w.do("UID FETCH "+set+" "+items, x)
+	return err
 }
 
 // metaOf reads a FETCH response; ok is false for one without a UID, such as a
@@ -315,6 +323,11 @@ type header struct{ id, date string }
 // headers reads Message-ID and Date of the messages in set.
 func (s *session) headers(set string) (map[uint32]header, error) {
 	out := map[uint32]header{}
+	return out, s.eachHeader(set, func(uid uint32, h header) { out[uid] = h })
+}
+
+// eachHeader hands on the headers as they come in.
+func (s *session) eachHeader(set string, f func(uint32, header)) error {
 	x := &exchange{flood: 10*int(s.box.messages) + flood, on: func(r *response) {
 		uid := uidOf(r)
 		if r.word != "FETCH" || uid == 0 {
@@ -323,12 +336,12 @@ func (s *session) headers(set string) (map[uint32]header, error) {
 		list := r.tokens()[0].list
 		for i := 0; i+1 < len(list); i += 2 {
 			if strings.HasPrefix(strings.ToUpper(list[i].text), "BODY[") {
-				out[uid] = headerOf(list[i+1].text)
+				f(uid, headerOf(list[i+1].text))
 			}
 		}
 	}}
 	_, err := s.w.do("UID FETCH "+set+" (UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE)])", x)
-	return out, err
+	return err
 }
 
 func headerOf(text string) (h header) {
@@ -343,34 +356,4 @@ func headerOf(text string) (h header) {
 		}
 	}
 	return h
-}
-
-// sets writes UIDs as IMAP sets of at most limit characters each.
-func sets(uids []uint32) []string {
-	const limit = 6000
-	var out []string
-	var b strings.Builder
-	for i := 0; i < len(uids); {
-		j := i
-		for j+1 < len(uids) && uids[j+1] == uids[j]+1 {
-			j++
-		}
-		part := strconv.FormatUint(uint64(uids[i]), 10)
-		if j > i {
-			part = fmt.Sprintf("%d:%d", uids[i], uids[j])
-		}
-		if b.Len() > 0 && b.Len()+len(part) > limit {
-			out = append(out, b.String())
-			b.Reset()
-		}
-		if b.Len() > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(part)
-		i = j + 1
-	}
-	if b.Len() > 0 {
-		out = append(out, b.String())
-	}
-	return out
 }

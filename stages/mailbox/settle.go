@@ -11,7 +11,7 @@ import (
 // the target's end is looked at, and the content decides.
 func (l *lane) settle(ctx context.Context, j *job) error {
 	var it intent
-	found, err := getJSON(ctx, l.pass.Store, intentKey(j.source.wire), &it)
+	found, err := getJSON(ctx, l.pass.Store, intentKey(j.key), &it)
 	if err != nil || !found {
 		return err
 	}
@@ -23,9 +23,9 @@ func (l *lane) settle(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	changes := map[string][]byte{intentKey(j.source.wire): nil}
+	changes := map[string][]byte{intentKey(j.key): nil}
 	if len(rec.Sources) > 0 {
-		changes[recordKey(j.source.wire, j.st.next)] = mustJSON(rec)
+		changes[recordKey(j.key, j.st.next)] = mustJSON(rec)
 	}
 	if err := put(ctx, l.pass.Store, changes); err != nil {
 		return err
@@ -77,15 +77,12 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 	if err != nil {
 		return rec, err
 	}
-	mapped := map[uint32]bool{}
-	for _, e := range j.st.entries {
-		mapped[e.target] = true
-	}
+	mapped := j.st.uids.targets()
 	var tail []uint32
 	byShape := map[[2]int64][]uint32{}
 	dates := map[uint32]int64{}
 	for _, m := range list {
-		if m.uid >= it.Next && !mapped[m.uid] {
+		if m.uid >= it.Next && !mapped.has(m.uid) {
 			tail = append(tail, m.uid)
 			dates[m.uid] = m.date
 			shape := [2]int64{m.size, m.date}
@@ -113,7 +110,7 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 				byShape[shape] = list[1:]
 			}
 		}
-		if ok && j.st.find(source) < 0 {
+		if _, carried := j.st.uids.find(source); ok && !carried {
 			rec.Sources = append(rec.Sources, source)
 			rec.Targets = append(rec.Targets, target)
 			rec.Flags = append(rec.Flags, it.Flags[i])

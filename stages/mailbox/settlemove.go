@@ -19,6 +19,11 @@ func (r *pass) settleMove(ctx context.Context) error {
 	if from == nil || to == nil || !to.exists || to.target.validity != it.Validity {
 		return put(ctx, r.Store, map[string][]byte{"moving": nil})
 	}
+	for _, j := range []*job{from, to} {
+		if err := j.st.load(ctx, r.Store, j.key); err != nil {
+			return err
+		}
+	}
 	placed, err := r.landed(ctx, from, to, it)
 	if err != nil {
 		return err
@@ -39,7 +44,7 @@ func (r *pass) settleMove(ctx context.Context) error {
 
 func (r *pass) jobOf(escaped string) *job {
 	for _, j := range r.jobs {
-		if url.PathEscape(j.source.wire) == escaped {
+		if url.PathEscape(j.key) == escaped {
 			return j
 		}
 	}
@@ -67,9 +72,9 @@ func (r *pass) landed(ctx context.Context, from, to *job, it moveIntent) (map[ui
 	}
 	var tail []uint32
 	there := map[uint32]int64{}
+	mapped := to.st.uids.targets()
 	for _, m := range list {
-		mapped := slices.ContainsFunc(to.st.entries, func(e entry) bool { return e.target == m.uid })
-		if m.uid >= it.Next && !mapped {
+		if m.uid >= it.Next && !mapped.has(m.uid) {
 			tail = append(tail, m.uid)
 			there[m.uid] = m.date
 		}

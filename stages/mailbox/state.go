@@ -2,13 +2,9 @@ package mailbox
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
-	"slices"
-	"sort"
 	"strconv"
 )
 
@@ -16,25 +12,19 @@ import (
 // with it; while it copies, each group is one short record beside it, so that
 // what is written does not grow with the folder:
 //
-//	folders               names of the folders that have a state
-//	folder/NAME           folderState, with all records below Folded in it
-//	copied/NAME/SEQ       record: one group, kept until it is verified
-//	intent/NAME           intent: the group that may be on its way
+//	folders               keys of the folders that have a state
+//	folder/KEY            folderState: all that an unchanged folder is known by
+//	map/KEY               its UID map (mapcode.go), with all records below Folded
+//	copied/KEY/SEQ        record: one group, kept until it is verified
+//	intent/KEY            intent: the group that may be on its way
 //	moving                moveIntent: a move on the target that may be half done
 //
-// NAME is the source's spelling, percent-encoded.
+// KEY is the source's spelling of the folder's first name, percent-encoded.
 
-// entry maps one message; target 0 stands for one that was carried and that
-// the user of the target has since removed: it is not brought back.
-type entry struct {
-	source, target uint32
-	flags          uint32 // index into FlagSets: as the source told them last
-}
-
-// folderState is the UID map of one folder and what an unchanged folder is
-// known by.
+// folderState is what is known of one folder.
 type folderState struct {
-	Target         string `json:"-"` // on the target's wire
+	Name           string `json:",omitempty"` // escaped: the source's, where it is no longer the key
+	Target         string `json:"-"`          // on the target's wire
 	Place          string // Target, escaped: names may hold any byte
 	Created        bool   // by Godwit
 	Subscribed     bool   // carried once; what the user does later stays
@@ -44,18 +34,19 @@ type folderState struct {
 	Messages       uint32
 	ModSeq         uint64
 	Complete       bool // the last pass came to its end
+	Matching       bool `json:",omitempty"` // what the target holds already is not yet all noted
 	Tries          int  // passes in which messages could not be read
 	Bytes          int64
 	FlagSets       []string
-	Runs           []byte   // entries, packed
-	Orphans        []uint32 // targets carried under a UIDVALIDITY the source has left
-	Skipped, Notes []Skipped
-	Folded         int // records below are in Runs
-	Verified       int // records below are verified and gone
+	Orphans        []uint32  `json:",omitempty"` // targets carried under a UIDVALIDITY the source has left
+	Skipped, Notes []Skipped `json:",omitempty"`
+	Folded         int       // records below are in the map
+	Verified       int       // records below are verified and gone
 
-	entries []entry // unpacked Runs, by source
-	sets    map[string]uint32
-	next    int // number of the next record
+	uids   uidMap // once loaded
+	loaded bool
+	sets   map[string]uint32
+	next   int // number of the next record
 }
 
 // record is one group that was carried.
@@ -78,13 +69,14 @@ type intent struct {
 	Flags    []string
 }
 
-func folderKey(name string) string { return "folder/" + url.PathEscape(name) }
-func intentKey(name string) string { return "intent/" + url.PathEscape(name) }
-func recordKey(name string, n int) string {
-	return "copied/" + url.PathEscape(name) + "/" + strconv.Itoa(n)
+func folderKey(key string) string { return "folder/" + url.PathEscape(key) }
+func mapKey(key string) string    { return "map/" + url.PathEscape(key) }
+func intentKey(key string) string { return "intent/" + url.PathEscape(key) }
+func recordKey(key string, n int) string {
+	return "copied/" + url.PathEscape(key) + "/" + strconv.Itoa(n)
 }
 
-// saveNames and loadNames keep wire names, which may hold any byte, in JSON.
+// saveNames and loadNames keep keys, which may hold any byte, in JSON.
 func saveNames(names []string) []byte {
 	out := make([]string, len(names))
 	for i, n := range names {
@@ -134,44 +126,84 @@ func put(ctx context.Context, store Store, changes map[string][]byte) error {
 	return nil
 }
 
-// loadFolder reads a folder's state with the records not yet folded into it.
-func loadFolder(ctx context.Context, store Store, name string) (*folderState, error) {
+// loadFolder reads what an unchanged folder is known by.
+func loadFolder(ctx context.Context, store Store, key string) (*folderState, error) {
 	st := &folderState{}
-	if _, err := getJSON(ctx, store, folderKey(name), st); err != nil {
+	if _, err := getJSON(ctx, store, folderKey(key), st); err != nil {
 		return nil, err
 	}
-	var err error
-	if st.Target, err = url.PathUnescape(st.Place); err != nil {
-		return nil, fmt.Errorf("ledger: the target of %q: %w", safe(name), err)
+	for _, name := range []struct {
+		escaped string
+		to      *string
+	}{{st.Place, &st.Target}, {st.Name, &st.Name}} {
+		var err error
+		if *name.to, err = url.PathUnescape(name.escaped); err != nil {
+			return nil, fmt.Errorf("ledger: the names of %q: %w", safe(key), err)
+		}
 	}
-	if st.entries, err = unpack(st.Runs); err != nil {
-		return nil, fmt.Errorf("ledger: the UID map of %q: %w", safe(name), err)
+	st.next = st.Folded
+	return st, nil
+}
+
+// load reads the UID map, with the records not yet folded into it.
+func (st *folderState) load(ctx context.Context, store Store, key string) error {
+	if st.loaded {
+		return nil
 	}
-	st.index()
+	data, err := store.Get(ctx, mapKey(key))
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	if st.uids, err = unpack(data, len(st.FlagSets)); err != nil {
+		return fmt.Errorf("ledger: the UID map of %q: %w", safe(key), err)
+	}
+	st.loaded = true
 	for st.next = st.Folded; ; st.next++ {
 		var r record
-		found, err := getJSON(ctx, store, recordKey(name, st.next), &r)
-		if err != nil {
-			return nil, err
-		}
-		if !found {
-			return st, nil
+		found, err := getJSON(ctx, store, recordKey(key, st.next), &r)
+		if err != nil || !found {
+			return err
 		}
 		st.fold(r)
 	}
 }
 
-func (st *folderState) index() {
-	st.sets = make(map[string]uint32, len(st.FlagSets))
-	for i, s := range st.FlagSets {
-		st.sets[s] = uint32(i)
+// save adds the state, with all records so far, to what is about to be written.
+func (st *folderState) save(changes map[string][]byte, key string) {
+	out := *st
+	out.Place, out.Name = url.PathEscape(st.Target), url.PathEscape(st.Name)
+	if st.loaded {
+		st.Folded = st.next
+		out.Folded, out.FlagSets = st.next, nil
+		numbers := map[uint32]uint32{} // sets that are no longer in use go
+		changes[mapKey(key)] = st.uids.pack(func(flags uint32) uint32 {
+			n, ok := numbers[flags]
+			if !ok {
+				n = uint32(len(out.FlagSets))
+				numbers[flags] = n
+				out.FlagSets = append(out.FlagSets, st.FlagSets[flags])
+			}
+			return n
+		})
 	}
+	changes[folderKey(key)] = mustJSON(out)
+}
+
+// nameAt is the source's name of a state's folder.
+func (st *folderState) nameAt(key string) string {
+	if st.Name != "" {
+		return st.Name
+	}
+	return key
 }
 
 // flagIndex interns a flag set.
 func (st *folderState) flagIndex(flags string) uint32 {
 	if st.sets == nil {
-		st.index()
+		st.sets = make(map[string]uint32, len(st.FlagSets))
+		for i, s := range st.FlagSets {
+			st.sets[s] = uint32(i)
+		}
 	}
 	i, ok := st.sets[flags]
 	if !ok {
@@ -184,16 +216,11 @@ func (st *folderState) flagIndex(flags string) uint32 {
 
 // fold takes a record into the state.
 func (st *folderState) fold(r record) {
-	sorted := true
+	list := make([]entry, len(r.Sources))
 	for i, source := range r.Sources {
-		e := entry{source: source, target: r.Targets[i], flags: st.flagIndex(r.Flags[i])}
-		sorted = sorted && (len(st.entries) == 0 || st.entries[len(st.entries)-1].source < source)
-		st.entries = append(st.entries, e)
+		list[i] = entry{source: source, target: r.Targets[i], flags: st.flagIndex(r.Flags[i])}
 	}
-	if !sorted {
-		sort.SliceStable(st.entries, func(i, j int) bool { return st.entries[i].source < st.entries[j].source })
-		st.entries = slices.CompactFunc(st.entries, func(a, b entry) bool { return a.source == b.source })
-	}
+	st.uids.add(list)
 	st.Bytes += r.Bytes
 	for _, s := range r.Skipped {
 		st.skip(s)
@@ -217,102 +244,4 @@ func name(list []Skipped, s Skipped) []Skipped {
 		}
 	}
 	return append(list, s)
-}
-
-// find returns the index of a source UID's entry, -1 where it has none.
-func (st *folderState) find(source uint32) int {
-	i := sort.Search(len(st.entries), func(i int) bool { return st.entries[i].source >= source })
-	if i < len(st.entries) && st.entries[i].source == source {
-		return i
-	}
-	return -1
-}
-
-// pack writes the state as one value, with all records in it.
-func (st *folderState) pack() []byte {
-	st.dropUnusedFlags()
-	st.Folded, st.Place = st.next, url.PathEscape(st.Target)
-	st.Runs = packEntries(st.entries)
-	return mustJSON(st)
-}
-
-// dropUnusedFlags keeps FlagSets from growing for ever.
-func (st *folderState) dropUnusedFlags() {
-	renumber := map[uint32]uint32{}
-	var sets []string
-	for i, e := range st.entries {
-		n, ok := renumber[e.flags]
-		if !ok {
-			n = uint32(len(sets))
-			sets = append(sets, st.FlagSets[e.flags])
-			renumber[e.flags] = n
-		}
-		st.entries[i].flags = n
-	}
-	st.FlagSets = sets
-	st.index()
-}
-
-// packEntries writes runs of neighbours: gap of the source, difference of the
-// target, length, flags; as varints.
-func packEntries(list []entry) []byte {
-	var out []byte
-	var source, target uint32
-	for i := 0; i < len(list); {
-		e := list[i]
-		n := 1
-		for i+n < len(list) {
-			f := list[i+n]
-			step := uint32(n)
-			if e.target == 0 {
-				step = 0
-			}
-			if f.source != e.source+uint32(n) || f.target != e.target+step || f.flags != e.flags {
-				break
-			}
-			n++
-		}
-		out = binary.AppendUvarint(out, uint64(e.source-source))
-		out = binary.AppendVarint(out, int64(e.target)-int64(target))
-		out = binary.AppendUvarint(out, uint64(n))
-		out = binary.AppendUvarint(out, uint64(e.flags))
-		source, target = e.source, e.target
-		i += n
-	}
-	return out
-}
-
-var errPacked = errors.New("it is damaged")
-
-func unpack(data []byte) (list []entry, err error) {
-	var source, target int64
-	for len(data) > 0 {
-		var v [4]int64
-		for i := range v {
-			var n int
-			if i == 1 {
-				v[i], n = binary.Varint(data)
-			} else {
-				var u uint64
-				u, n = binary.Uvarint(data)
-				v[i] = int64(u)
-			}
-			if n <= 0 {
-				return nil, errPacked
-			}
-			data = data[n:]
-		}
-		source, target = source+v[0], target+v[1]
-		if source < 0 || target < 0 || source+v[2] > 1<<32 || target+v[2] > 1<<32 || v[2] < 0 {
-			return nil, errPacked
-		}
-		for i := range v[2] {
-			e := entry{source: uint32(source + i), target: uint32(target + i), flags: uint32(v[3])}
-			if target == 0 {
-				e.target = 0
-			}
-			list = append(list, e)
-		}
-	}
-	return list, nil
 }

@@ -3,7 +3,6 @@ package mailbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 )
@@ -192,7 +191,7 @@ func (l *lane) fetchOnce(j *job, list []meta) (map[uint32][]byte, error) {
 	if b, err := src.opened(j.source.wire, false); err != nil {
 		return nil, noMessage(err)
 	} else if b.validity != j.box.validity {
-		return nil, fmt.Errorf("the source renumbered its messages while they were copied; the next pass matches them anew")
+		return nil, errRenumbered
 	}
 	uids := make([]uint32, len(list))
 	asked := make(map[uint32]bool, len(list))

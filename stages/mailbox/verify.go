@@ -60,6 +60,9 @@ func (p Pass) Named(ctx context.Context) (skipped, notes []Skipped, err error) {
 	}
 	for _, name := range names {
 		st, err := loadFolder(ctx, p.Store, name)
+		if err == nil {
+			err = st.load(ctx, p.Store, name)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -81,8 +84,11 @@ type checking struct {
 
 func (l *lane) verify(ctx context.Context, j *job, mode string) ([]Skipped, error) {
 	st := j.st
-	if !j.here || st.Target == "" || len(st.entries) == 0 {
+	if !j.here || st.Target == "" {
 		return nil, nil
+	}
+	if err := st.load(ctx, l.pass.Store, j.key); err != nil || st.uids.n == 0 {
+		return nil, err
 	}
 	c := &checking{lane: l, job: j}
 	if ok, err := c.open(); !ok || err != nil {
@@ -157,11 +163,11 @@ func (c *checking) unverified(ctx context.Context) error {
 	c.sent = map[uint32][]byte{}
 	for n := c.job.st.Verified; n < c.job.st.next; n++ {
 		var rec record
-		if _, err := getJSON(ctx, c.pass.Store, recordKey(c.job.source.wire, n), &rec); err != nil {
+		if _, err := getJSON(ctx, c.pass.Store, recordKey(c.job.key, n), &rec); err != nil {
 			return err
 		}
 		for i, s := range rec.Sources {
-			if rec.Targets[i] != 0 && c.job.st.find(s) >= 0 {
+			if _, ok := c.job.st.uids.find(s); ok && rec.Targets[i] != 0 {
 				c.sent[s] = rec.Digests[i]
 			}
 		}
@@ -177,8 +183,9 @@ func (c *checking) shapes() (todo []entry) {
 	for _, s := range st.Skipped {
 		known[s.UID] = true
 	}
-	live, removed := 0, 0
-	for i, e := range st.entries {
+	live := 0
+	var removed []uint32
+	for e := range st.uids.all() {
 		known[e.source] = true
 		m, there := c.source[e.source]
 		if !there || e.target == 0 {
@@ -191,8 +198,7 @@ func (c *checking) shapes() (todo []entry) {
 		case !found && fresh:
 			c.differs(e.source, Missing, "the target does not have it any more")
 		case !found:
-			removed++
-			st.entries[i].target = 0
+			removed = append(removed, e.source)
 		case fresh:
 			c.shape(e, m, t)
 			todo = append(todo, e)
@@ -200,9 +206,10 @@ func (c *checking) shapes() (todo []entry) {
 			c.date(e, m, t)
 		}
 	}
-	if tooMany(removed, live, c.pass.Options.MaxDelete) {
-		c.differs(0, Missing, fmt.Sprintf("%d of %d messages that were verified before are gone at the target", removed, live))
+	if tooMany(len(removed), live, c.pass.Options.MaxDelete) {
+		c.differs(0, Missing, fmt.Sprintf("%d of %d messages that were verified before are gone at the target", len(removed), live))
 	}
+	st.uids.edit(removed, func(e *entry) bool { e.target = 0; return true })
 	for uid := range c.source {
 		if !known[uid] && uid < st.Next {
 			c.differs(uid, Missing, "it was not carried")
@@ -337,12 +344,12 @@ func (c *checking) judge(e entry, sent, back []byte) {
 
 // done writes down that everything so far is verified, and drops the digests.
 func (c *checking) done(ctx context.Context) error {
-	st, key := c.job.st, c.job.source.wire
+	st, key := c.job.st, c.job.key
 	changes := map[string][]byte{}
 	for n := st.Verified; n < st.next; n++ {
 		changes[recordKey(key, n)] = nil
 	}
 	st.Verified = st.next
-	changes[folderKey(key)] = st.pack()
+	st.save(changes, key)
 	return put(ctx, c.pass.Store, changes)
 }
