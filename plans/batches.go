@@ -62,7 +62,7 @@ func (d *decoder) temporary(path string, b *Batch) {
 	if !d.has(at) {
 		at = "passwords.mode"
 	}
-	d.wrong(at, "mode: temporary needs an admin driver on target %q: exec, or list if you set the passwords yourself", target.Name)
+	d.wrong(at, "mode: temporary needs an admin driver on target %q: zimbra, exec, or list if you set the passwords yourself", target.Name)
 }
 
 // window checks the batch's date and its window on that date.

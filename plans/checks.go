@@ -3,6 +3,8 @@ package plans
 import (
 	"fmt"
 	"maps"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -86,25 +88,61 @@ func (d *decoder) portFits(path, address, tls string, plain ...string) {
 	}
 }
 
+// driverKeys are the keys of each driver: those it needs, and those it may have.
+var driverKeys = map[string]struct{ needs, may []string }{
+	"none":   {},
+	"list":   {},
+	"exec":   {needs: []string{"command"}, may: []string{"timeout"}},
+	"zimbra": {needs: []string{"url", "login", "secret"}, may: []string{"ca_file", "timeout", "cos", "create"}},
+}
+
 func (d *decoder) driver(path string, v *Driver) {
-	given := func(name string) bool { return d.has(path + "." + name) }
+	v.CAFile = d.caFile(path+".ca_file", v.CAFile)
 	if d.bad[path+".driver"] {
 		return
 	}
-	if v.Name != "exec" {
-		for _, name := range []string{"command", "timeout"} {
-			if given(name) {
-				d.wrong(path+"."+name, "%s is for driver: exec only; say so, or take it out", name)
-			}
+	own := driverKeys[v.Name]
+	owners := map[string][]string{}
+	for _, driver := range slices.Sorted(maps.Keys(driverKeys)) {
+		keys := driverKeys[driver]
+		for _, name := range slices.Concat(keys.needs, keys.may) {
+			owners[name] = append(owners[name], driver)
 		}
-		return
 	}
-	if len(v.Command) == 0 {
-		if !d.bad[path+".command"] {
-			d.wrong(path+".driver", `driver: exec needs a command, such as ["./hooks/run"]`)
+	for _, name := range slices.Sorted(maps.Keys(owners)) {
+		if d.has(path+"."+name) && !slices.Contains(owners[name], v.Name) {
+			d.wrong(path+"."+name, "%s is for driver: %s only; say so, or take it out", name, strings.Join(owners[name], " or "))
 		}
-		return
 	}
+	for _, name := range own.needs {
+		if d.has(path+"."+name) || d.bad[path+"."+name] {
+			continue
+		}
+		example := ""
+		if name == "command" {
+			example = `, such as ["./hooks/run"]`
+		}
+		d.wrong(path+".driver", "driver: %s needs a %s%s", v.Name, name, example)
+	}
+	if d.good(path+".url") && !private(v.URL) {
+		d.wrong(path+".url", "url: an administrator's password goes there; it must begin with https://")
+	}
+	if v.Name == "exec" && len(v.Command) > 0 {
+		d.command(path, v)
+	}
+}
+
+// private says that what goes to a URL cannot be read on the way.
+func private(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "https" {
+		return true // what is no URL has been said
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (d *decoder) command(path string, v *Driver) {
 	name := v.Command[0]
 	if !strings.Contains(name, "/") {
 		return

@@ -54,7 +54,7 @@ type Target struct {
 	Platform string   `yaml:"platform" enum:"imap dovecot cyrus courier exchange! zimbra! gmail!" default:"imap" doc:"known quirks"`
 	Region   string   `yaml:"region" kind:"region" doc:"where the data lies, two letters"`
 	IMAP     IMAP     `yaml:"imap" required:"yes" doc:"how its mail is written"`
-	Admin    Driver   `yaml:"admin" role:"admin" doc:"how its accounts and passwords are managed"` // Name: none | exec | list
+	Admin    Driver   `yaml:"admin" role:"admin" doc:"how its accounts and passwords are managed"` // Name: none | exec | list | zimbra
 	Webmail  string   `yaml:"webmail" kind:"url" doc:"where users read mail in a browser; stands in notices and lists"`
 	Clients  []string `yaml:"clients" kind:"endpoint" inert:"yes" doc:"what users' clients have configured"`
 }
@@ -73,20 +73,20 @@ type IMAP struct {
 
 // Driver is the administrator's side of a server, or the freeze of a source.
 type Driver struct {
-	Name    string        `yaml:"driver" freeze:"none exec dovecot! zimbra!" admin:"none exec list zimbra!" default:"none" doc:"exec runs your own program"`
+	Name    string        `yaml:"driver" freeze:"none exec dovecot! zimbra!" admin:"none exec list zimbra" default:"none" doc:"exec runs your own program"`
 	Command []string      `yaml:"command" kind:"argument" doc:"program and arguments, for exec; no shell"` // argv; [0] made absolute when it has a slash
-	Timeout time.Duration `yaml:"timeout" kind:"duration" min:"1s" default:"30s" doc:"for one call, for exec"`
+	Timeout time.Duration `yaml:"timeout" kind:"duration" min:"1s" default:"30s" doc:"for one call"`
 	Settle  time.Duration `yaml:"settle" only:"freeze" kind:"duration" default:"1s" doc:"the source must be quiet for this long before the final pass"`
 
-	URL          string   `yaml:"url" kind:"url" inert:"yes" doc:"of the platform's admin interface"`
-	Login        string   `yaml:"login" kind:"login" inert:"yes" doc:"of the administrator"`
-	Secret       Secret   `yaml:"secret" kind:"secret" inert:"yes" doc:"of the administrator"`
-	CAFile       string   `yaml:"ca_file" kind:"file" inert:"yes" doc:"PEM file of a private CA"`
+	URL          string   `yaml:"url" kind:"url" doc:"of the platform's admin interface"`
+	Login        string   `yaml:"login" kind:"login" doc:"of the administrator"`
+	Secret       Secret   `yaml:"secret" kind:"secret" doc:"of the administrator"`
+	CAFile       string   `yaml:"ca_file" kind:"file" doc:"PEM file of a private CA"`
 	DenyFile     string   `yaml:"deny_file" only:"freeze" kind:"file" inert:"yes" doc:"dovecot: file that lists refused users"`
 	AllowNets    []string `yaml:"allow_nets" only:"freeze" kind:"argument" inert:"yes" doc:"dovecot: networks that may still sign in"`
 	TransportMap string   `yaml:"transport_map" only:"freeze" kind:"file" inert:"yes" doc:"dovecot: map that holds delivery back"`
-	COS          string   `yaml:"cos" only:"admin" kind:"text" inert:"yes" doc:"zimbra: class of service of new accounts"`
-	Create       bool     `yaml:"create" only:"admin" inert:"yes" doc:"zimbra: make accounts that do not exist"`
+	COS          string   `yaml:"cos" only:"admin" kind:"text" doc:"zimbra: class of service of new accounts"`
+	Create       bool     `yaml:"create" only:"admin" default:"false" doc:"zimbra: make accounts that do not exist"`
 }
 
 // Promises are what customers were promised.

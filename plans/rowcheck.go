@@ -263,7 +263,7 @@ func (c *rowChecker) canSignIn(line uint32, r *columns, name string, target *Tar
 	}
 	// Of the whole batch it was said in the plan.
 	if temporary && admin == "none" && (name != c.plan.DefaultTarget || l.batch.Passwords.Mode != "temporary") {
-		c.at(line, "column passwords: temporary needs an admin driver on target %q: exec, or list if you set the passwords yourself", name)
+		c.at(line, "column passwords: temporary needs an admin driver on target %q: zimbra, exec, or list if you set the passwords yourself", name)
 	}
 	if r.SourceSecret == "" && c.has["source_secret"] && c.ownSecrets("source.imap", c.plan.Source.IMAP) {
 		c.at(line, "column source_secret is empty, but the source has auth: %s; fill it in for %s, or set its action to skip", c.plan.Source.IMAP.Auth, shown(r.Account))

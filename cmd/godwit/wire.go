@@ -20,6 +20,7 @@ import (
 	"godwit/stages/mailer"
 	"godwit/stages/platform"
 	"godwit/stages/platform/program"
+	"godwit/stages/platform/zimbra"
 	"godwit/stages/vault"
 	"godwit/templates"
 )
@@ -80,18 +81,22 @@ func wire(plan *plans.Plan, clock pipeline.Clock) (*tools, error) {
 		servers:   stages.Servers{Source: server(plan.Source.IMAP, plan.Copy.Rate), Targets: map[string]*mailbox.Server{}},
 		templates: map[*plans.Batch]*templates.Set{}, senders: map[*plans.Batch]*mailer.Sender{},
 	}
+	var err error
 	for name, target := range plan.Targets {
 		t.servers.Targets[name] = server(target.IMAP, 0)
 		switch target.Admin.Name {
 		case "exec":
 			t.admins[name] = program.New(target.Admin.Command, plan.Dir, target.Admin.Timeout)
+		case "zimbra":
+			if t.admins[name], err = zimbra.New(zimbraConfig(target.Admin)); err != nil {
+				return nil, fmt.Errorf("targets.%s.admin: %w", name, err)
+			}
 		case "list", "none", "":
 		default:
 			return nil, fmt.Errorf("targets.%s.admin: there is no driver %q", name, target.Admin.Name)
 		}
 	}
 	t.freeze = ledger.Thaw{Driver: plan.Source.Freeze.Name, Command: plan.Source.Freeze.Command, Dir: plan.Dir, Timeout: plan.Source.Freeze.Timeout}
-	var err error
 	if t.vault, err = vault.Open(outputDir(plan), plan.Name, os.Getenv("GODWIT_KEY")); err != nil {
 		return nil, err
 	}
@@ -103,6 +108,12 @@ func wire(plan *plans.Plan, clock pipeline.Clock) (*tools, error) {
 		t.senders[b] = &mailer.Sender{Server: mailer.Server{Address: smtp.Address, TLS: smtp.TLS, CAFile: smtp.CAFile, Login: smtp.Login, Secret: smtp.Secret.Open}}
 	}
 	return t, nil
+}
+
+func zimbraConfig(d plans.Driver) zimbra.Config {
+	return zimbra.Config{
+		URL: d.URL, Login: d.Login, Secret: d.Secret.Open, CAFile: d.CAFile, Timeout: d.Timeout, COS: d.COS, Create: d.Create,
+	}
 }
 
 // freezer makes a freeze driver from what the ledger keeps, so that thawing needs
