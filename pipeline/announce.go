@@ -15,7 +15,7 @@ import (
 
 // forService returns the service's own tasks that are due, one kind at a time.
 func forService(s Subject, now time.Time) []Task {
-	if waits(s.State, now) {
+	if waits(s.State, now) || s.somebodyWaits(now) {
 		return nil
 	}
 	kinds := []func(Subject, time.Time) []Task{validation, cancelled, changed, deferred, announcement, finished}
@@ -28,6 +28,15 @@ func forService(s Subject, now time.Time) []Task {
 		}
 	}
 	return nil
+}
+
+// somebodyWaits says that a cutover is under way and goes on: a notice can wait,
+// who is locked out of a mailbox cannot.
+func (s Subject) somebodyWaits(now time.Time) bool {
+	return slices.ContainsFunc(s.Service.Accounts, func(a plans.Account) bool {
+		state := s.Accounts[a.Address]
+		return state.InCutover() && !state.Next.After(now) && !s.doomed(state, now)
+	})
 }
 
 // begins is when the service's time begins: with its first notice or pass.
@@ -56,11 +65,11 @@ func validation(s Subject, now time.Time) []Task {
 func (s Subject) unanswered(n Notice) []Recipient {
 	var list []Recipient
 	for _, r := range Recipients(s.Service, n.Plan, n.Only) {
-		row := s.State
+		d := s.contactsCopy(n.ID)
 		if r.Account != "" {
-			row = s.Accounts[r.Account]
+			d = s.Accounts[r.Account].Notices[n.ID]
 		}
-		if !row.Notices[n.ID].Final() {
+		if !d.Final() {
 			list = append(list, r)
 		}
 	}
@@ -70,7 +79,7 @@ func (s Subject) unanswered(n Notice) []Recipient {
 // notice is a task for a notice of the service.
 func (s Subject) notice(step Step, id string, n plans.Notice) Task {
 	t := s.task(Notify, step)
-	t.Notice = Notice{ID: id, Plan: n, Sequence: s.State.Sequence}
+	t.Notice = Notice{ID: id, Plan: n, Sequence: s.State.Sequence, Residency: s.Plan.Promises.Residency}
 	return t
 }
 
@@ -122,20 +131,26 @@ func changed(s Subject, now time.Time) []Task {
 	if len(inTime) == 0 {
 		return nil
 	}
+	night := nightFor(s.Batch, s.Accounts[inTime[0].Address])
+	inTime = slices.DeleteFunc(inTime, func(a plans.Account) bool { // a notice has one night
+		return nightFor(s.Batch, s.Accounts[a.Address]).Date != night.Date
+	})
 	id := s.nextID("changed")
 	n := s.event("changed")
-	if s.State.Notices[id].Lost() {
+	if s.contactsCopy(id).Lost() {
 		return nil
+	}
+	changes := s.changes(inTime)
+	if onlyContact(changes) && s.Service.Contact != "" {
+		n.To = []string{"contact"} // for the users nothing has changed
 	}
 	t := s.notice(Event, id, n)
 	t.Notice.Sequence++
-	t.Notice.Changes = s.breach(inTime[0])
+	t.Notice.Changes = changes
 	for _, a := range inTime {
 		t.Notice.Only = append(t.Notice.Only, a.Address)
-		if c := s.breach(a); s.Accounts[a.Address].Promise != nil {
-			t.Notice.Changes = c
-		}
 	}
+	t.Night = night
 	t.Notice.To = s.unanswered(t.Notice)
 	return []Task{t}
 }

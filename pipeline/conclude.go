@@ -67,7 +67,7 @@ func (t Task) announced(ctx context.Context, j Journal) error {
 
 func (t Task) promise(ctx context.Context, of Journal, a plans.Account) error {
 	date := nightFor(t.Batch, of.State()).Date
-	return of.End(ctx, "promise", ledger.Note, "the night of "+date, func(s *ledger.State) { s.Promise = Promised(t.Batch, a, date) })
+	return of.End(ctx, "promise", ledger.Note, "the night of "+date, func(s *ledger.State) { s.Promise = t.promised(a, date) })
 }
 
 // announcedAgain: the plan as it is now is promised. Of the notices before the
@@ -114,7 +114,7 @@ func (t Task) deferred(ctx context.Context, j Journal, told bool) error {
 				s.Night = t.Night.Date
 				s.Deferrals++
 				if s.Promise != nil {
-					s.Promise = Promised(t.Batch, a, t.Night.Date)
+					s.Promise = t.promised(a, t.Night.Date)
 				}
 			}
 		})

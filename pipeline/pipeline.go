@@ -93,10 +93,9 @@ type Notice struct {
 	Reason   string       // deferred, cancelled: code of a plain sentence
 	Only     []string     // accounts it is about; nil: all that move
 	To       []Recipient  // whose copy has no lasting answer yet
-}
 
-// Change is one thing that differs from what was announced.
-type Change struct{ What, Was, Is string }
+	Residency []string // where it says that the data stays
+}
 
 // Key names the task's subject in the ledger.
 func (t Task) Key() ledger.Key {

@@ -32,14 +32,6 @@ func before(batch *plans.Batch) []plans.Notice {
 	return list
 }
 
-// Promised is what a notice that is sent now promises the account.
-func Promised(batch *plans.Batch, a plans.Account, date string) *ledger.Promise {
-	return &ledger.Promise{
-		Date: date, From: batch.Window.From, Until: batch.Window.Until,
-		Temporary: a.Passwords == "temporary", Target: a.Target,
-	}
-}
-
 // announced says that the service was told of its move.
 func (s Subject) announced() bool {
 	for _, kept := range s.State.Kept {
@@ -48,41 +40,6 @@ func (s Subject) announced() bool {
 		}
 	}
 	return false
-}
-
-// breach names what the plan now says of an account and what was announced.
-func (s Subject) breach(a plans.Account) []Change {
-	if !s.announced() {
-		return nil
-	}
-	state := s.Accounts[a.Address]
-	is := Promised(s.Batch, a, nightFor(s.Batch, state).Date)
-	if state.Promise == nil {
-		return []Change{{What: "date", Was: "-", Is: is.Date}}
-	}
-	was := state.Promise
-	var list []Change
-	add := func(what, was, is string) {
-		if was != is {
-			list = append(list, Change{what, was, is})
-		}
-	}
-	add("date", was.Date, is.Date)
-	add("window", clock(was.From)+"-"+clock(was.Until), clock(is.From)+"-"+clock(is.Until))
-	add("passwords", mode(was.Temporary), mode(is.Temporary))
-	add("target", was.Target, is.Target)
-	return list
-}
-
-func mode(temporary bool) string {
-	if temporary {
-		return "temporary"
-	}
-	return "keep"
-}
-
-func clock(d time.Duration) string {
-	return fmt.Sprintf("%02d:%02d", int(d.Hours()), int(d.Minutes())%60)
 }
 
 // lead is the time that a promise made now needs before its night: the longest
@@ -123,9 +80,17 @@ func (s Subject) breached(now time.Time) (inTime, late []plans.Account) {
 	return inTime, late
 }
 
-// canBeTold says that there is time to announce the account's night anew.
+// canBeTold says that there is time to announce the account's night anew. A new
+// contact of a customer who knows needs no more than a deferral does.
 func (s Subject) canBeTold(a plans.Account, now time.Time) bool {
-	return s.Batch.ShortNotice || nightFor(s.Batch, s.Accounts[a.Address]).Start.Sub(now) >= lead(s)
+	return s.Batch.ShortNotice || nightFor(s.Batch, s.Accounts[a.Address]).Start.Sub(now) >= s.leadFor(a)
+}
+
+func (s Subject) leadFor(a plans.Account) time.Duration {
+	if onlyContact(s.breach(a)) {
+		return deferralLead(s)
+	}
+	return lead(s)
 }
 
 // Blocked says why the whole service may not go on; nil if it may. It is
@@ -135,7 +100,7 @@ func Blocked(s Subject, now time.Time) *Block {
 	if len(moving) == 0 || s.Batch.Hold {
 		return nil
 	}
-	if d := s.State.Notices[s.nextID("changed")]; d.Lost() {
+	if d := s.contactsCopy(s.nextID("changed")); d.Lost() {
 		return s.lost("changed", d)
 	}
 	if _, late := s.breached(now); len(late) == len(moving) && !s.someMoved() {
@@ -145,7 +110,7 @@ func Blocked(s Subject, now time.Time) *Block {
 		if s.State.Kept[n.Days] || s.deferredSome() {
 			continue
 		}
-		if d := s.State.Notices[noticeID(s.Batch, n)]; d.Lost() {
+		if d := s.contactsCopy(noticeID(s.Batch, n)); d.Lost() {
 			return s.lost(n.When, d)
 		}
 		if b := s.missed(n, now); b != nil {
@@ -198,18 +163,20 @@ func (s Subject) lost(when string, d *ledger.Delivery) *Block {
 	return &Block{"notice-failed", fmt.Sprintf("the notice %q to %s is %s: %s; to send it again and go on: godwit retry PLAN --service %s", when, d.To, d.Verdict, d.Text, s.Service.Name)}
 }
 
+// contactsCopy is what became of the contact's copy, nil also if it went to one
+// that the list does not have any more, and did not get there.
+func (s Subject) contactsCopy(id string) *ledger.Delivery {
+	d := s.State.Notices[id]
+	if !d.Accepted() && d != nil && !strings.EqualFold(d.To, s.Service.Contact) {
+		return nil
+	}
+	return d
+}
+
 // tooLateFor says what was announced for an account, and what the plan may say.
 func (s Subject) tooLateFor(a plans.Account, now time.Time) *Block {
-	var was, is []string
-	for _, c := range s.breach(a) {
-		was, is = append(was, c.What+" "+c.Was), append(is, c.Is)
-	}
-	text := fmt.Sprintf("announced for %s, the plan now says %s", strings.TrimPrefix(strings.Join(was, " and "), "date "), strings.Join(is, " and "))
-	if s.Accounts[a.Address].Promise == nil {
-		text = a.Address + " was not announced"
-	}
 	return &Block{"notice-late", fmt.Sprintf("%s; announced today it could move on %s at the earliest: use that or later, or set batches[].short_notice: true",
-		text, nightAfter(s.Batch, now.Add(lead(s))).Date)}
+		s.says(a), nightAfter(s.Batch, now.Add(s.leadFor(a))).Date)}
 }
 
 // missed says that a notice can no longer go out in time.

@@ -235,3 +235,98 @@ func TestWhoHasMovedIsNotRemindedAndWhoMovesLaterIsTold(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// A sample of the table of edits (edits_test.go) from end to end.
+func TestEditsThroughTheRunner(t *testing.T) {
+	tests := map[string]struct {
+		file, old, with string
+		at              string
+		mails           []string // "": none
+		moves           bool
+	}{
+		"a new contact, the day before": {
+			"list.csv", "", "", "2026-12-01 04:00", []string{"mail changed #1 new@contact.example"}, true,
+		},
+		"another window, too late": {"plan.yaml", `until: "05:00"`, `until: "06:00"`, "2026-12-01 04:00", nil, false},
+		"a longer interruption, with short notice": {
+			"plan.yaml", "date: 2026-12-02,", "date: 2026-12-02, short_notice: true, window: {max_interruption: 45m},", "2026-12-01 04:00",
+			[]string{"mail changed #1 anna@acme.example", "mail changed #1 ben@acme.example", "mail changed #1 it@contact.example", "mail changed #1 zoe@contact.example", "mail changed #1 zoe@zeta.example"},
+			true,
+		},
+		"a shorter interruption": {"plan.yaml", `until: "05:00"`, `until: "05:00", max_interruption: 10m`, "2026-12-01 04:00", nil, true},
+		"a held batch":           {"plan.yaml", "accounts: list.csv", "accounts: list.csv, hold: true", "2026-12-01 04:00", nil, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.run("2026-11-25 03:00")
+			w.run("2026-12-01 03:00")
+			if tt.file == "list.csv" {
+				w.put("list.csv", strings.ReplaceAll(list, "it@contact.example", "new@contact.example"))
+			} else {
+				w.edit(tt.file, tt.old, tt.with)
+			}
+			w.run(tt.at)
+			if !slices.Equal(w.mails, tt.mails) {
+				t.Errorf("mails %v, want %v", w.mails, tt.mails)
+			}
+			w.run("2026-12-02 18:00")
+			got, _ := w.run("2026-12-02 22:30")
+			if slices.Contains(got, "credentials switch "+annaA) != tt.moves {
+				t.Errorf("moved: %v", got)
+			}
+		})
+	}
+}
+
+// A machine that was off: what is still useful goes out, what is not holds.
+func TestLateNotices(t *testing.T) {
+	tests := map[string]struct {
+		on    string // the first run since long before
+		mails int
+		held  string
+		moves bool
+	}{
+		"off until six days before":            {"2026-11-26 12:00", 2, "", true},
+		"off until five days before, in time":  {"2026-11-27 21:59", 2, "", true},
+		"off until five days before, too late": {"2026-11-27 22:01", 0, `the notice "7d before" was not sent in time for 2026-12-02; announced today it could move on 2026-12-03 at the earliest`, false},
+		"off until the week after":             {"2026-12-10 03:00", 0, `the notice "7d before" was not sent in time for 2026-12-02`, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			_, tally := w.run(tt.on)
+			if len(w.mails) != tt.mails || (tally.Trouble != nil) != (tt.held != "") || tt.held != "" && !strings.Contains(tally.Trouble.Error(), tt.held) {
+				t.Errorf("mails %v, trouble %v", w.mails, tally.Trouble)
+			}
+			for _, at := range []string{"2026-12-01 03:00", "2026-12-02 18:00"} {
+				w.run(at)
+			}
+			if got, _ := w.run("2026-12-02 22:30"); slices.Contains(got, "credentials switch "+annaA) != tt.moves {
+				t.Errorf("moved: %v", got)
+			}
+		})
+	}
+	t.Run("off on the day of the reminder", func(t *testing.T) {
+		w := newWorld(t)
+		w.run("2026-11-25 03:00")
+		w.run("2026-12-02 09:00") // 13 hours before
+		if !has(w.mails, "mail 1d before #0 it@contact.example") {
+			t.Errorf("mails %v", w.mails)
+		}
+		if got, _ := w.run("2026-12-02 22:30"); !slices.Contains(got, "credentials switch "+annaA) {
+			t.Errorf("got %v", got)
+		}
+	})
+	t.Run("off until the reminder is no use", func(t *testing.T) {
+		w := newWorld(t)
+		w.run("2026-11-25 03:00")
+		_, tally := w.run("2026-12-02 10:01")
+		if len(w.mails) > 0 || tally.Trouble == nil || !strings.Contains(tally.Trouble.Error(), `the notice "1d before" was not sent in time`) {
+			t.Errorf("mails %v, trouble %v", w.mails, tally.Trouble)
+		}
+		if got, _ := w.run("2026-12-02 22:30"); has(got, "freeze") {
+			t.Errorf("got %v", got)
+		}
+	})
+}

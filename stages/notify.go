@@ -123,7 +123,7 @@ func (n Notify) compose(task pipeline.Task, to pipeline.Recipient) (mailer.Messa
 	}
 	if invites(task, to) {
 		m.Invite = &mailer.Invite{
-			UID: n.id("invite", "", "", task, to.Address, from), Sequence: sequence, Summary: rendered.Subject,
+			UID: n.invite(task, to.Address, from), Sequence: sequence, Summary: rendered.Subject,
 			Start: data.From, End: data.Until, Cancelled: task.Notice.Plan.When == "cancelled",
 		}
 	}
@@ -144,6 +144,13 @@ func invites(task pipeline.Task, to pipeline.Recipient) bool {
 		return task.Night.Date != "" && (to.Account != "" || !part)
 	}
 	return true
+}
+
+// invite is the calendar entry's UID. A service keeps it in another batch, too:
+// its entry moves with it.
+func (n Notify) invite(task pipeline.Task, to, from string) string {
+	task.Batch = &plans.Batch{}
+	return n.id("invite", "", "", task, to, from)
 }
 
 // id is the same for the same thing whenever it is asked for.
@@ -197,6 +204,9 @@ func (n Notify) data(task pipeline.Task, to pipeline.Recipient) templates.Notice
 		data.Reason = templates.Sentence(to.Locale, task.Notice.Reason)
 	}
 	for _, c := range task.Notice.Changes {
+		if c.What == "residency" { // the letter's sentence that the countries stay would be false
+			data.Residency = nil
+		}
 		data.Changes = append(data.Changes, templates.Change{What: c.What, Was: c.Was, Is: c.Is})
 	}
 	return data

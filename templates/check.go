@@ -82,7 +82,7 @@ func sample() Notice {
 			"offers": "https://host.example/offers", "cancel": "https://host.example/cancel",
 		},
 		Contact: "migration@host.example",
-		Changes: []Change{{"Date", "2026-12-01", "2026-12-02"}},
+		Changes: []Change{{"date", "2026-12-01", "2026-12-02"}, {"passwords", "keep", "temporary, list before"}, {"contact", "it@one.example", "office@one.example"}},
 		Reason:  Sentence("en", "busy"),
 	}
 }

@@ -85,8 +85,26 @@ func languageOf(locale string) language {
 func (l language) functions() template.FuncMap {
 	return template.FuncMap{
 		"date": l.writeDate, "clock": l.writeClock, "sameday": sameDay,
-		"duration": l.writeDuration, "countries": l.countries,
+		"duration": l.writeDuration, "countries": l.countries, "value": l.value,
 	}
+}
+
+// value writes one side of a Change: dates, lengths and countries as the
+// language has them, the rest as it is.
+func (l language) value(what, text string) string {
+	switch what {
+	case "date":
+		if day, err := time.Parse(time.DateOnly, text); err == nil {
+			return l.writeDate(day)
+		}
+	case "interruption":
+		if d, err := time.ParseDuration(text); err == nil {
+			return l.writeDuration(d)
+		}
+	case "residency":
+		return l.countries(strings.Fields(text))
+	}
+	return text
 }
 
 func (l language) writeDate(t time.Time) string {

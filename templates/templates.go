@@ -38,7 +38,9 @@
 //	.Offers        true: another offer can be taken instead
 //	.Links         .guide .faq .offers .cancel, "" where the plan gives none
 //	.Contact       the address for questions
-//	.Changes       list of .What, .Was, .Is, in the notice "changed"
+//	.Changes       list of .What, .Was, .Is, in the notice "changed": What is one
+//	               of date, window, zone, interruption, passwords, target,
+//	               contact, residency; say "change" writes one out
 //	.Reason        why, in deferred, cancelled and rolled-back
 //	.NotFrozen     true: mail can still reach the old side and follows later
 //
@@ -53,6 +55,7 @@
 //	sameday .From .Until
 //	duration .Interruption
 //	countries .Residency  the names in the reader's language
+//	value .What .Is       one side of a change in the reader's language
 //	say "NAME" .        a sentence of parts.LOCALE.txt; not inside of one
 package templates
 
@@ -103,7 +106,8 @@ type Service struct {
 	Skipped  int // mailboxes of the service that stay behind
 }
 
-// Change is one thing that differs from what was announced.
+// Change is one thing that differs from what was announced; Was is "-" where
+// nothing was.
 type Change struct{ What, Was, Is string }
 
 // Rendered is a notice ready to send.

@@ -410,3 +410,34 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s (-want +got, rewrite with -update):\n%s", path, cmp.Diff(string(want), got))
 	}
 }
+
+func TestChangesAreSaidInTheReadersLanguage(t *testing.T) {
+	changes := []templates.Change{
+		{What: "date", Was: "2026-12-02", Is: "2026-12-09"},
+		{What: "window", Was: "22:00-05:00", Is: "21:00-05:00"},
+		{What: "interruption", Was: "15m0s", Is: "30m0s"},
+		{What: "passwords", Was: "keep", Is: "temporary, list before"},
+		{What: "contact", Was: "-", Is: "it@one.example"},
+		{What: "residency", Was: "FR", Is: "FR DE"},
+	}
+	want := map[string][]string{
+		"en": {"New night: Wednesday 9\u00a0December 2026 (before: Wednesday 2\u00a0December 2026).", "Time of night: 21:00-05:00 (before: 22:00-05:00).", "30\u00a0minutes", "given a temporary one", "it@one.example.", "France, Germany"},
+		"fr": {"Nouvelle nuit : mercredi 9\u00a0décembre 2026 (auparavant : mercredi 2\u00a0décembre 2026).", "30\u00a0minutes", "un provisoire", "France, Allemagne"},
+		"de": {"Neue Nacht: Mittwoch, 9.\u00a0Dezember 2026 (bisher: Mittwoch, 2.\u00a0Dezember 2026).", "30\u00a0Minuten", "ein vorläufiges", "Frankreich, Deutschland"},
+	}
+	set := load(t, nil)
+	for locale, sentences := range want {
+		data := notice()
+		data.Changes = changes
+		got, err := set.Render("changed", locale, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(strings.Fields(strings.ReplaceAll(got.Text, "\u00a0", "_")), " ")
+		for _, s := range sentences {
+			if !strings.Contains(text, strings.ReplaceAll(s, "\u00a0", "_")) {
+				t.Errorf("%s does not say %q:\n%s", locale, s, got.Text)
+			}
+		}
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"godwit/pipeline/ledger"
 	"godwit/pipeline/ledger/sqlite"
 	"godwit/plans"
+	"godwit/stages/sheet"
 )
 
 func previewCommand() *cobra.Command {
@@ -24,6 +25,7 @@ func previewCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "preview PLAN", Short: "Say what is due and what lies ahead, do nothing", Args: cobra.ExactArgs(1),
+		Long: "Says what is due and what lies ahead, and what the plan no longer keeps of what\nwas announced. Does nothing.\n\n" + locked(),
 		RunE: func(c *cobra.Command, args []string) error {
 			return preview(c.Context(), c.OutOrStdout(), args[0], now, batch, asJSON)
 		},
@@ -41,6 +43,7 @@ type outlook struct {
 	Accounts int                `json:"accounts"`
 	Due      []string           `json:"due"`
 	Held     string             `json:"held,omitempty"`
+	Broken   []pipeline.Broken  `json:"broken,omitempty"`
 	Ahead    []pipeline.Planned `json:"ahead"`
 }
 
@@ -82,7 +85,42 @@ func outlookOf(s pipeline.Subject, now time.Time) outlook {
 	if b := pipeline.Blocked(s, now); b != nil {
 		o.Held = b.Text
 	}
+	o.Broken = pipeline.BrokenPromises(s, now)
 	return o
+}
+
+// comes says what a meaning comes to in the next run.
+var comes = map[pipeline.Meaning]string{
+	pipeline.Again:     `the notice "changed" goes out`,
+	pipeline.CalledOff: `the notice "cancelled" goes out`,
+	pipeline.Waits:     "held",
+}
+
+// locked is the table of edits, for people who are about to make one.
+func locked() string {
+	says := []struct {
+		meaning pipeline.Meaning
+		text    string
+	}{
+		{pipeline.Again, "is announced again, or holds the accounts where that would come too late"},
+		{pipeline.Sent, "sends what is missing, or holds where that would come too late"},
+		{pipeline.CalledOff, "calls the move off (skip), or holds the account (hold)"},
+		{pipeline.Waits, "holds"},
+		{pipeline.Anew, "begins anew: the ledger is another one, and knows of no notice"},
+	}
+	var b strings.Builder
+	b.WriteString("Announced means locked. After the first notice an edit of\n")
+	for _, s := range says {
+		var keys []string
+		for _, e := range pipeline.Edits {
+			if e.Between == s.meaning {
+				keys = append(keys, e.Keys...)
+			}
+		}
+		fmt.Fprintf(&b, "  %s\n    %s\n", strings.Join(keys, "\n  "), s.text)
+	}
+	b.WriteString("All other keys and columns can be edited at any time; a cutover that has begun ends as it began.")
+	return b.String()
 }
 
 func (o outlook) print(out io.Writer, zone *time.Location) error {
@@ -90,6 +128,11 @@ func (o outlook) print(out io.Writer, zone *time.Location) error {
 	fmt.Fprintf(&b, "%s %s (%d accounts)\n", o.Batch, o.Service, o.Accounts)
 	if o.Held != "" {
 		fmt.Fprintf(&b, "  held: %s\n", o.Held)
+	}
+	for _, p := range o.Broken {
+		if p.Text != o.Held {
+			fmt.Fprintf(&b, "  %s (%s): %s\n", p.Text, sheet.Safe(few(p.Accounts)), comes[p.Meaning])
+		}
 	}
 	for _, due := range o.Due {
 		fmt.Fprintf(&b, "  now: %s\n", due)
@@ -99,6 +142,14 @@ func (o outlook) print(out io.Writer, zone *time.Location) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// few names accounts, as many as fit a line.
+func few(accounts []string) string {
+	if len(accounts) > 3 {
+		return fmt.Sprintf("%s and %d more", accounts[0], len(accounts)-1)
+	}
+	return strings.Join(accounts, ", ")
 }
 
 // look yields every service with what the ledger says of it; a plan that never

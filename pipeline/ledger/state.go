@@ -101,13 +101,20 @@ type Thaw struct {
 	Request map[string]string `json:"request"`
 }
 
-// Promise is what was announced for an account last.
+// Promise is what was announced for an account last. What was not recorded is
+// empty and binds nobody.
 type Promise struct {
-	Date      string        `json:"date"` // 2006-01-02, the night
-	From      time.Duration `json:"from"` // the window, since midnight
-	Until     time.Duration `json:"until"`
-	Temporary bool          `json:"temporary"`
-	Target    string        `json:"target"`
+	Date         string        `json:"date"` // 2006-01-02, the night
+	From         time.Duration `json:"from"` // the window, since midnight
+	Until        time.Duration `json:"until"`
+	Zone         string        `json:"zone,omitempty"`         // that these are local to
+	Interruption time.Duration `json:"interruption,omitempty"` // the longest
+	Temporary    bool          `json:"temporary"`
+	Deliver      string        `json:"deliver,omitempty"` // of the list of temporary passwords: before, after
+	Target       string        `json:"target"`
+	Login        string        `json:"login,omitempty"` // address at the target, where it is another
+	Contact      string        `json:"contact,omitempty"`
+	Residency    []string      `json:"residency,omitempty"`
 }
 
 // Delivery is what became of one reader's copy of a notice.
