@@ -59,6 +59,24 @@ func (r *response) head() {
 	r.rest = min(at, len(line))
 }
 
+// goesOn tells whether the line behind a body goes on as a FETCH does, with
+// ")" or the next item. Where it does not, the body's length was a lie, and its
+// end is somewhere else.
+func (r *response) goesOn() bool {
+	n := len(r.lines)
+	if n == 1 || r.lits[n-2] != nil {
+		return true // the literal was none of ours to stream
+	}
+	line := r.lines[n-1]
+	if len(line) == 0 || line[0] != ')' && line[0] != ' ' {
+		return false
+	}
+	if _, more := literalAt(line); more {
+		return true
+	}
+	return line[len(line)-1] == ')'
+}
+
 // reply reads a status response. The bracket part of Exchange holds quotes and
 // brackets of its own ([Error="…"]), so it is cut, not parsed.
 func (r *response) reply() reply {

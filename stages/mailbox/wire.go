@@ -193,6 +193,9 @@ func (w *wire) response() (*response, error) {
 			return nil, err
 		}
 		r.lines = append(r.lines, line)
+		if !r.goesOn() {
+			return nil, fmt.Errorf("%w: a message does not end where its length says", errHostile)
+		}
 		if total += len(line); total > maxResponse || len(r.lines) > maxLiterals {
 			return nil, fmt.Errorf("%w: a response of more than %d bytes", errHostile, maxResponse)
 		}

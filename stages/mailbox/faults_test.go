@@ -1,0 +1,217 @@
+package mailbox_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"godwit/stages/mailbox"
+	"godwit/stages/mailbox/imaptest"
+)
+
+// The faults of imaptest against the copy: what comes of them is judged by
+// what the mailboxes really hold, whatever the passes say.
+
+// soak tells whether the long versions are wanted; `make soak` sets it.
+var soak = os.Getenv("GODWIT_LONG") != ""
+
+// scenario is the move of one small mailbox between two servers that misbehave.
+type scenario struct {
+	t              *testing.T
+	source, target *imaptest.Server
+	from, to       *imaptest.Account
+	pass           mailbox.Pass
+}
+
+func newScenario(t *testing.T, sourceCaps, targetCaps []string) *scenario {
+	s := &scenario{t: t, source: imaptest.Start(t, sourceCaps...), target: imaptest.Start(t, targetCaps...)}
+	s.from, s.to = s.source.Account("anna"), s.target.Account("anna")
+	for i := range 12 {
+		s.from.Add("INBOX", letter(i+1))
+	}
+	for range 2 { // twins
+		s.from.Add("INBOX", imaptest.Message{Body: []byte(mail("twin", "twin", "twin")), Date: day})
+	}
+	for i := range 6 {
+		s.from.Add("Work", letter(i+101))
+	}
+	s.pass = mailbox.Pass{
+		Source: endpoint(s.source), Target: endpoint(s.target), Store: newMemory(),
+		Options: mailbox.Options{MaxDelete: 0.3},
+	}
+	return s
+}
+
+func letter(n int) imaptest.Message {
+	m := imaptest.Message{Body: []byte(mail(fmt.Sprint("m", n), "s", fmt.Sprint("text of ", n))), Date: day.Add(time.Duration(n) * time.Hour)}
+	if n%2 == 0 {
+		m.Flags = []string{`\Seen`}
+	}
+	if n%4 == 0 {
+		m.Flags = []string{"$Work", `\Flagged`}
+	}
+	return m
+}
+
+func endpoint(s *imaptest.Server) mailbox.Endpoint {
+	return mailbox.Endpoint{
+		Server: &mailbox.Server{Address: s.Address, TLS: "none", Stall: 300 * time.Millisecond},
+		Login:  mailbox.Login{User: "anna", Secret: secret(imaptest.Secret)},
+	}
+}
+
+// user does what users do between two passes.
+func (s *scenario) user() {
+	s.from.Add("INBOX", letter(50))
+	s.from.Move("INBOX", 7, "Work")
+	s.from.Change("INBOX", func(m imaptest.Message) *imaptest.Message {
+		switch m.UID {
+		case 3:
+			return nil
+		case 4, 6:
+			m.Flags = []string{`\Answered`, `\Seen`}
+		}
+		return &m
+	})
+}
+
+// live makes passes until the mailbox is over, first with the faults, then
+// without, and returns what is named in the end.
+func (s *scenario) live(ctx context.Context) (named []mailbox.Skipped) {
+	var errs []error
+	for n := range 14 {
+		if n == 5 {
+			s.source.Heal()
+			s.target.Heal()
+		}
+		if n == 2 {
+			s.user()
+		}
+		res, err := s.pass.Run(ctx)
+		if ctx.Err() != nil {
+			s.t.Fatalf("pass %d hangs: %v", n+1, err)
+		}
+		if errs = append(errs, err); err != nil {
+			continue
+		}
+		found, err := s.pass.Verify(ctx, "content")
+		if ctx.Err() != nil {
+			s.t.Fatalf("verify after pass %d hangs: %v", n+1, err)
+		}
+		if err != nil || len(found) > 0 {
+			errs = append(errs, err)
+			s.logf("pass %d: verify: %d: %.300s %v", n+1, len(found), fmt.Sprint(found), err)
+			continue
+		}
+		s.honest(res.Skipped)
+		if n > 5 {
+			return res.Skipped
+		}
+	}
+	s.t.Fatalf("not done after %d passes: %v", len(errs), errs)
+	return nil
+}
+
+func (s *scenario) logf(format string, a ...any) { s.t.Helper(); s.t.Logf(format, a...) }
+
+// honest fails the test where a verified mailbox is not what it should be: a
+// source's message is at the target exactly once or named, and nothing else is.
+func (s *scenario) honest(named []mailbox.Skipped) {
+	s.t.Helper()
+	if changes := s.source.Changes(); len(changes) > 0 {
+		s.t.Errorf("the source was changed: %q", changes)
+	}
+	from, to := s.from.Contents(), s.to.Contents()
+	skipped := map[string]int{}
+	for _, n := range named {
+		skipped[fmt.Sprint(n.Folder, " ", n.UID)]++
+		if n.Reason == "" {
+			s.t.Errorf("named without a reason: %+v", n)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		if skipped[name+" 0"] > 0 {
+			continue
+		}
+		left := slices.Clone(to[name])
+		for _, m := range from[name] {
+			at := slices.IndexFunc(left, func(t imaptest.Message) bool { return bytes.Equal(t.Body, m.Body) && s.agrees(m, t) })
+			switch key := fmt.Sprint(name, " ", m.UID); {
+			case at >= 0:
+				left = slices.Delete(left, at, at+1)
+				if skipped[key] > 0 {
+					s.t.Errorf("%s is at the target, and named as if it were not", key)
+				}
+			case skipped[key] == 0:
+				s.t.Errorf("%s (%s) is not at the target, and not named", key, subject(m))
+			}
+		}
+		for _, m := range left {
+			if !strings.Contains(string(m.Body), "from elsewhere") {
+				s.t.Errorf("%s: the target has a message too many, UID %d: %q %v %v", name, m.UID, m.Body[:min(len(m.Body), 20)], m.Flags, m.Date)
+			}
+		}
+	}
+}
+
+func subject(m imaptest.Message) string {
+	_, body, _ := strings.Cut(string(m.Body), "\r\n\r\n")
+	return strings.TrimSpace(body[:min(len(body), 20)])
+}
+
+// agrees compares date and flags; a date that the source does not tell may be
+// another, and a keyword that the target refuses may be missing.
+func (s *scenario) agrees(m, t imaptest.Message) bool {
+	noted := func(reason mailbox.Reason) bool {
+		_, notes, err := s.pass.Named(context.Background())
+		return err == nil && slices.ContainsFunc(notes, func(n mailbox.Skipped) bool {
+			return n.Reason == reason && (n.UID == m.UID || n.UID == 0)
+		})
+	}
+	has := slices.DeleteFunc(slices.Clone(m.Flags), func(f string) bool { return !slices.Contains(t.Flags, f) && noted(mailbox.KeywordDropped) })
+	got := slices.DeleteFunc(slices.Clone(t.Flags), func(f string) bool { return f == "a_b" }) // the source told so
+	return (m.Date.Equal(t.Date) || noted(mailbox.Altered)) && slices.Equal(has, got)
+}
+
+var pairs = []struct {
+	name           string
+	source, target []string
+}{
+	{"modern", imaptest.Full, imaptest.Full},
+	{"bare", imaptest.Bare, imaptest.Bare},
+	{"no UIDPLUS", imaptest.Full, without(imaptest.Full, "UIDPLUS")},
+	{"no MULTIAPPEND", imaptest.Full, without(imaptest.Full, "MULTIAPPEND")},
+}
+
+func without(caps []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(caps), func(c string) bool { return c == name })
+}
+
+// TestEachFault lets each fault strike alone, on each side, between servers of
+// several kinds.
+func TestEachFault(t *testing.T) {
+	for _, kind := range pairs {
+		for side, faults := range map[string][]imaptest.Fault{"source": imaptest.SourceFaults(), "target": imaptest.TargetFaults()} {
+			for _, f := range faults {
+				t.Run(kind.name+"/"+side+" "+f.Name, func(t *testing.T) {
+					t.Parallel()
+					s := newScenario(t, kind.source, kind.target)
+					server := s.source
+					if side == "target" {
+						server = s.target
+					}
+					server.Inject(f)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					s.honest(s.live(ctx))
+				})
+			}
+		}
+	}
+}
