@@ -8,6 +8,23 @@ import (
 // How a copier learns what has arrived where the answer to APPEND does not
 // tell, or was lost.
 
+// doubt forgets the UIDs that a server tells which are not the next ones in a
+// row: other mail has come, or the answer is wrong. A wrong one would have
+// somebody else's message taken for ours.
+func (c *copier) doubt(out []outcome) {
+	next := c.next
+	for _, o := range out {
+		if o.err == nil && o.uid == next {
+			next++
+		} else if o.err == nil {
+			for i := range out {
+				out[i].uid = 0
+			}
+			return
+		}
+	}
+}
+
 // fillUIDs looks up what a server without UIDPLUS does not tell: the new UIDs
 // at the folder's end, in the order of sending. Where others arrived as well,
 // the content tells which are ours.
@@ -59,6 +76,9 @@ func (c *copier) inOrder(asked []int, out []outcome) (done bool, err error) {
 	}
 	if b.validity != c.job.st.TargetValidity {
 		return false, errReplaced
+	}
+	if b.next != 0 && b.next < c.next { // it never stored what it said
+		return false, nil
 	}
 	list, err := dst.metadata(strconv.FormatUint(uint64(c.next), 10)+":*", "(UID)", 0)
 	if err != nil {

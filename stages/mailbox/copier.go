@@ -237,6 +237,7 @@ func (c *copier) take(ctx context.Context, list []parcel, validity uint32, out [
 	if validity != 0 && validity != c.job.st.TargetValidity {
 		return errReplaced
 	}
+	c.doubt(out)
 	if err := c.fillUIDs(ctx, list, out); err != nil {
 		return err
 	}

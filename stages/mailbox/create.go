@@ -56,14 +56,13 @@ func (r *pass) created(dst *session, j *job, err error) error {
 		j.exists, j.st.Created = true, true
 		return nil
 	}
-	if no, ok := refused(err); !ok || errors.Is(err, ErrBusy) || errors.Is(err, ErrOverQuota) {
+	if _, no := refused(err); !no || errors.Is(err, ErrBusy) || errors.Is(err, ErrOverQuota) {
 		return err
-	} else if no.Code == "ALREADYEXISTS" && j.source.wire != "INBOX" && r.targetUsed(j, j.st.Target) == nil {
-		if b, err := dst.status([]string{j.st.Target}); err != nil {
+	} else if r.targetUsed(j, j.st.Target) == nil {
+		if counts, err := dst.status([]string{j.st.Target}); err != nil {
 			return err
-		} else if len(b) > 0 { // it is there although LIST did not show it
-			j.exists = true
-			return nil
+		} else if b, ok := counts[j.st.Target]; ok {
+			return r.unlisted(j, b)
 		}
 	}
 	tries := [][]string{j.path, substitute(j.path), strictest(j.path)}
@@ -89,6 +88,19 @@ func (r *pass) created(dst *session, j *job, err error) error {
 	j.st.Target = ""
 	j.st.skip(Skipped{Folder: j.name, Reason: FolderRefused, Bytes: sizeOf(j.fresh), Detail: fmt.Sprintf("%d messages: %v", len(j.fresh)+j.ahead.count(), err)})
 	return nil
+}
+
+// unlisted takes a folder of the target that is there although LIST did not show
+// it. What it holds has to be matched first, or it would be copied twice.
+func (r *pass) unlisted(j *job, b box) error {
+	j.exists, j.target, j.st.TargetValidity = true, b, b.validity
+	if b.messages == 0 {
+		return nil
+	}
+	if r.Options.CatchUp {
+		return fmt.Errorf("folder %q: the target has it but did not list it", safe(j.name))
+	}
+	return r.lanes[0].rematch(r.ctx, j)
 }
 
 func sizeOf(list []meta) (sum int64) {

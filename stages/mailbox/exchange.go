@@ -83,6 +83,14 @@ func (x *exchange) take(w *wire, r *response) bool {
 		return false
 	}
 	i, ok := x.tags[r.tag]
+	if !ok && x.body != nil && r.tag != "" { // a piece of a message whose length was a lie
+		w.mu.Lock()
+		w.raw = nil
+		w.mu.Unlock()
+		x.err = fmt.Errorf("%w: a message goes on behind its end", errHostile)
+		_ = w.fail(x.err) // the same error
+		return true
+	}
 	if !ok {
 		return false
 	}

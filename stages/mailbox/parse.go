@@ -67,7 +67,7 @@ func (r *response) goesOn() bool {
 	if n == 1 || r.lits[n-2] != nil {
 		return true // the literal was none of ours to stream
 	}
-	line := r.lines[n-1]
+	line := bytes.TrimRight(r.lines[n-1], " ")
 	if len(line) == 0 || line[0] != ')' && line[0] != ' ' {
 		return false
 	}

@@ -194,8 +194,13 @@ func (r *pass) list(ctx context.Context) error {
 	if r.names, err = loadNames(ctx, r.Store); err != nil {
 		return err
 	}
-	if len(source) == 0 && len(r.names) == 0 {
+	switch {
+	case len(source) == 0 && len(r.names) == 0:
 		return fmt.Errorf("%s: the server lists no folders", r.Source.Server.Address)
+	case len(source) == 0:
+		return fmt.Errorf("%w: %s lists no folders any more; nothing was changed", ErrTooManyDeletions, r.Source.Server.Address)
+	case len(r.place.existing) == 0 && len(r.names) > 0:
+		return fmt.Errorf("%s: the server lists no folders any more", r.Target.Server.Address)
 	}
 	r.limit = messageLimit(r.Options.MaxMessage, dst)
 	return r.plan(ctx, source)

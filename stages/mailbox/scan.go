@@ -143,6 +143,7 @@ func (l *lane) vanish(j *job) {
 // checkDeletions stops the pass before anything is changed where more has
 // vanished than a person wants to have deleted unseen.
 func (r *pass) checkDeletions() error {
+	var all, gone int
 	for _, j := range r.jobs {
 		live, vanished := len(j.st.Orphans)+j.st.uids.live(), len(j.orphans) // what was moved is no longer among the gone
 		for _, uid := range j.gone {
@@ -150,10 +151,14 @@ func (r *pass) checkDeletions() error {
 				vanished++
 			}
 		}
+		all, gone = all+live, gone+vanished
 		if tooMany(vanished, live, r.Options.MaxDelete) {
 			return fmt.Errorf("%w: folder %q: %d of %d messages have vanished at the source (max_delete %g%%); nothing was changed",
 				ErrTooManyDeletions, safe(j.name), vanished, live, 100*r.Options.MaxDelete)
 		}
+	}
+	if gone > 0 && gone == all && r.Options.MaxDelete < 1 { // however few: a mailbox is seldom emptied, and a server often wrong
+		return fmt.Errorf("%w: all %d messages have vanished at the source; nothing was changed", ErrTooManyDeletions, all)
 	}
 	return nil
 }

@@ -73,16 +73,20 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 	if err != nil || b.validity != it.Validity || b.messages == 0 {
 		return rec, err
 	}
-	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", metaItems, 0)
+	from := it.Next
+	mapped := j.st.uids.targets()
+	if b.next != 0 && b.next < from { // it said OK to messages that it never stored: their UIDs may be others' now
+		from, mapped = 1, spans{}
+	}
+	list, err := dst.metadata(strconv.FormatUint(uint64(from), 10)+":*", metaItems, 0)
 	if err != nil {
 		return rec, err
 	}
-	mapped := j.st.uids.targets()
 	var tail []uint32
 	byShape := map[[2]int64][]uint32{}
 	dates := map[uint32]int64{}
 	for _, m := range list {
-		if m.uid >= it.Next && !mapped.has(m.uid) {
+		if m.uid >= from && !mapped.has(m.uid) {
 			tail = append(tail, m.uid)
 			dates[m.uid] = m.date
 			shape := [2]int64{m.size, m.date}

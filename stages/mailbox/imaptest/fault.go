@@ -13,10 +13,13 @@ type Fault struct {
 	From int    // the first time it strikes, counted from 1; 0 is 1
 	Not  int    // how often it lets the command pass between two strikes
 	Once int    // how often it strikes; 0: always
+	// Lies says that afterwards the mailbox is not what was answered, so that
+	// it may take a person to mend it; until then it must not pass for verified.
+	Lies bool
 
-	Early  func(*Moment)       // before a command's first literal is read; see Moment.Early
-	Before func(*Moment)       // before the command is carried out
-	After  func(*Moment)       // before the answer is sent
+	Early  func(*Moment)                // before a command's first literal is read; see Moment.Early
+	Before func(*Moment)                // before the command is carried out
+	After  func(*Moment)                // before the answer is sent
 	Caps   func(caps []string) []string // what is told instead of the capabilities
 }
 

@@ -75,7 +75,7 @@ func anySide() []Fault {
 		{Name: "removes what is there, in words", On: "META", From: 2, After: func(m *Moment) {
 			m.Untagged = append([]string{"* VANISHED 1:3\r\n", "* 1 EXPUNGE\r\n", "* 3 EXISTS\r\n"}, m.Untagged...)
 		}},
-		{Name: "is another mailbox from the second connection on", On: "LIST", Before: func(m *Moment) {
+		{Name: "is another mailbox from the second connection on", On: "LIST", Lies: true, Before: func(m *Moment) {
 			if m.Session > 1 {
 				m.Become(m.Empty())
 			}
@@ -164,17 +164,17 @@ func appends() []Fault {
 		{Name: "APPEND stalls before the message", On: "APPEND", Once: 1, Early: func(m *Moment) { m.Stall = true }},
 		{Name: "APPEND is refused before the message", On: "APPEND", Once: 1, Early: refusing("NO", "[LIMIT] slow down")},
 		{Name: "APPEND is done before the message", On: "APPEND", Once: 1, Early: func(m *Moment) { m.Text = "[APPENDUID 7 7] done" }},
-		{Name: "APPEND says OK and stores nothing", On: "APPEND", Once: 1, Before: skip},
+		{Name: "APPEND says OK and stores nothing", On: "APPEND", Once: 1, Lies: true, Before: skip},
 		{Name: "APPEND says OK, tells no UID and stores nothing", On: "APPEND", Once: 1, Before: skip, After: text("done")},
-		{Name: "APPEND stores half of a group and says OK", On: "APPEND", Once: 1, Before: half},
+		{Name: "APPEND stores half of a group and says OK", On: "APPEND", Once: 1, Lies: true, Before: half},
 		{Name: "APPEND stores half of a group and says NO", On: "APPEND", Once: 1, Before: half, After: func(m *Moment) { m.Kind, m.Text = "NO", "disk trouble" }},
 		{Name: "APPEND stores half of a group and hangs up", On: "APPEND", Once: 1, Before: half, After: cut(0)},
-		{Name: "APPEND stores something else", On: "APPEND", Once: 1, Before: func(m *Moment) {
+		{Name: "APPEND stores something else", On: "APPEND", Once: 1, Lies: true, Before: func(m *Moment) {
 			for _, msg := range m.Messages {
 				msg.Body = bytes.Replace(msg.Body, []byte("text of"), []byte("test of"), 1)
 			}
 		}},
-		{Name: "APPEND stores the beginning", On: "APPEND", Once: 1, Before: func(m *Moment) {
+		{Name: "APPEND stores the beginning", On: "APPEND", Once: 1, Lies: true, Before: func(m *Moment) {
 			for _, msg := range m.Messages {
 				msg.Body = msg.Body[:len(msg.Body)*2/3]
 			}
