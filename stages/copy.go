@@ -17,8 +17,9 @@ import (
 )
 
 // Copy brings the target mailbox up to the source: over the live mailbox
-// (precopy), over the frozen one with verification (final), and for stragglers
-// after the switch (catch-up).
+// (precopy), over the frozen one (final), and for stragglers after the switch
+// (catch-up). Each pass reads back what it copied; the final one looks at the
+// mailbox as a whole, too, before it is called verified.
 type Copy struct {
 	Plan     *plans.Plan
 	Servers  Servers
@@ -56,19 +57,13 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 	if err != nil {
 		return c.trouble(ctx, task, journal, err)
 	}
-	differs := []mailbox.Skipped(nil)
-	if task.Step == pipeline.Final {
-		if differs, err = pass.Verify(ctx, task.Batch.Copy.Verify); err != nil {
-			return c.trouble(ctx, task, journal, fmt.Errorf("verify: %w", err))
-		}
-	}
 	if err := keep(ctx, journal, result); err != nil {
 		return pipeline.Result{}, err
 	}
-	if len(differs) > 0 {
-		return unverified(ctx, journal, differs)
+	if len(result.Differs) > 0 {
+		return unverified(ctx, journal, result.Differs)
 	}
-	if task.Step == pipeline.Final {
+	if task.Step == pipeline.Final || journal.Last("verify") == ledger.Failed {
 		if err := journal.End(ctx, "verify", ledger.Done, task.Batch.Copy.Verify, nil); err != nil {
 			return pipeline.Result{}, err
 		}
@@ -87,6 +82,7 @@ func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Jou
 			Exclude: copying.Exclude, Rename: copying.Rename,
 			MaxMessage: copying.MaxMessage, MaxDelete: copying.MaxDelete,
 			Connections: copying.Connections, CatchUp: task.Step == pipeline.CatchUp,
+			Verify: copying.Verify, Final: task.Step == pipeline.Final,
 		},
 	}
 	if slices.Contains(journal.State().Waved, "deletions") {
@@ -158,7 +154,8 @@ func keep(ctx context.Context, journal pipeline.Journal, result mailbox.Result) 
 }
 
 // unverified: what the target gives back is not what it was given. The next try
-// copies and compares again; a second time in a row needs a person.
+// copies that again, if it is little, and compares; a second time in a row needs
+// a person.
 func unverified(ctx context.Context, journal pipeline.Journal, differs []mailbox.Skipped) (pipeline.Result, error) {
 	text := fmt.Sprintf("%d messages of the target differ from the source, the first in %q UID %d: %s %s", len(differs), differs[0].Folder, differs[0].UID, differs[0].Reason, differs[0].Detail)
 	again := journal.Last("verify") == ledger.Failed

@@ -226,6 +226,11 @@ var sentences = map[string]sentence{
 		"Le nouveau serveur de messagerie a enregistré le message avec de légères modifications techniques.",
 		"Der neue Mailserver hat die Nachricht mit kleinen technischen Änderungen gespeichert.",
 	},
+	"removed": {
+		"The message had been copied, and was deleted on the new mail server before the move.",
+		"Le message avait été copié, puis a été supprimé sur le nouveau serveur de messagerie avant le transfert.",
+		"Die Nachricht war kopiert und wurde vor dem Umzug auf dem neuen Mailserver gelöscht.",
+	},
 	"not-mail": {
 		"The folder holds no messages but other items, such as contacts or appointments.",
 		"Le dossier ne contient pas de messages, mais d’autres éléments tels que des contacts ou des rendez-vous.",

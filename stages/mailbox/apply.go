@@ -36,10 +36,15 @@ func (l *lane) apply(ctx context.Context, j *job) error {
 // void writes down that the map of before is void, before anything else is.
 func (l *lane) void(j *job) error {
 	changes := map[string][]byte{}
-	for _, key := range j.stale {
-		changes[key] = nil
+	if j.reset {
+		p, err := loadProofs(l.pass.ctx, l.pass.Store, j.key, j.st)
+		if err != nil {
+			return err
+		}
+		p.forget(j.key, j.st.next, changes)
+		changes[proofsKey(j.key)] = mustJSON(begin(j.st, j.st.next))
 	}
-	j.st.Complete, j.reset, j.stale = false, false, nil
+	j.st.Complete, j.reset = false, false
 	j.st.save(changes, j.key)
 	return put(l.pass.ctx, l.pass.Store, changes)
 }
@@ -287,9 +292,11 @@ func (l *lane) leave(j *job) error {
 	}
 	l.pass.names = names
 	changes := map[string][]byte{folderKey(j.key): nil, mapKey(j.key): nil, "folders": saveNames(names)}
-	for n := j.st.Verified; n < j.st.next; n++ {
-		changes[recordKey(j.key, n)] = nil
+	p, err := loadProofs(l.pass.ctx, l.pass.Store, j.key, j.st)
+	if err != nil {
+		return err
 	}
+	p.forget(j.key, j.st.next, changes)
 	return put(l.pass.ctx, l.pass.Store, changes)
 }
 

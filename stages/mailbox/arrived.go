@@ -125,6 +125,7 @@ func (c *copier) recover(ctx context.Context, list []meta, bodies map[uint32][]b
 		c.rec.Targets = append(c.rec.Targets, rec.Targets[i])
 		c.rec.Flags = append(c.rec.Flags, rec.Flags[i])
 		c.rec.Digests = append(c.rec.Digests, rec.Digests[i])
+		c.rec.Dates = append(c.rec.Dates, rec.Dates[i])
 		c.next = max(c.next, rec.Targets[i]+1)
 		c.pass.count(func(r *Result) { r.Copied++ })
 	}

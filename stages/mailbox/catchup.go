@@ -140,6 +140,7 @@ func (r *pass) dropFrom(j *job, heads map[uint32]header, digests map[uint32][]by
 		rec.Targets = append(rec.Targets, 0)
 		rec.Flags = append(rec.Flags, m.flags)
 		rec.Digests = append(rec.Digests, nil)
+		rec.Dates = append(rec.Dates, m.date)
 		rec.Bytes += m.size
 		return true
 	})

@@ -110,7 +110,11 @@ func (c *copier) write(it []byte) error {
 		c.job.st.save(changes, key)
 	}
 	c.rec, c.written, c.open = record{}, true, it != nil
-	return put(c.pass.ctx, c.pass.Store, changes)
+	if err := put(c.pass.ctx, c.pass.Store, changes); err != nil {
+		return err
+	}
+	c.pass.readers.written(c.job, c.job.st.next)
+	return nil
 }
 
 // small appends one group.
@@ -273,6 +277,7 @@ func (c *copier) settleOne(ctx context.Context, p parcel, validity uint32, o out
 	c.rec.Targets = append(c.rec.Targets, o.uid)
 	c.rec.Flags = append(c.rec.Flags, p.meta.flags)
 	c.rec.Digests = append(c.rec.Digests, p.digest)
+	c.rec.Dates = append(c.rec.Dates, p.date)
 	c.next = max(c.next, o.uid+1)
 	c.pass.count(func(r *Result) { r.Copied++ })
 	c.rec.Bytes += size

@@ -6,6 +6,9 @@
 //	            (pass.go)  (settle.go) (scan.go) (moves.go)  (create.go) (apply.go)
 //	apply       transfer.go fetches groups, copier.go appends them, append.go
 //	            is how they go over the wire: the place to make it faster
+//	beside it   readers.go reads the target back: readback.go fetches, judge.go
+//	            compares, proof.go keeps, prove.go looks again at what is in
+//	            doubt; verify.go ends a folder, present.go counts
 //	the ledger  state.go: what is kept, and under which keys
 //	the wire    connect.go signs in with the library; wire.go stands under it
 //
@@ -83,6 +86,8 @@ type Options struct {
 	MaxDelete   float64                 // 0.10: more deletions than a tenth of a folder stop the pass
 	Connections int                     // per side; folders side by side
 	CatchUp     bool                    // copy only what is new account-wide, never delete, change or move
+	Verify      string                  // content | headers: what is copied is read back in the same pass; "": it is not
+	Final       bool                    // with Verify: the mailbox as a whole is looked at, too
 	Progress    func(done, total int64) // bytes; may be nil
 }
 
@@ -107,6 +112,7 @@ type Result struct {
 	Deleted      int
 	Skipped      []Skipped // everything not carried, as of this pass: complete, not only what is new
 	Notes        []Skipped // carried, but changed in a known way (a folder renamed, a keyword dropped)
+	Differs      []Skipped // what was read back and is not as it should be; with Verify, nothing means verified
 }
 
 // Skipped is one message or folder that was not carried, or not as it was.

@@ -109,7 +109,7 @@ func (l *lane) match(ctx context.Context, src, dst *session, j *job, ask, candid
 		m, has := here[uid], there[t]
 		both := common(m.flags, has.flags)
 		rec.Sources, rec.Targets = append(rec.Sources, uid), append(rec.Targets, t)
-		rec.Flags, rec.Digests = append(rec.Flags, both), append(rec.Digests, source.digests[uid])
+		rec.Flags, rec.Digests, rec.Dates = append(rec.Flags, both), append(rec.Digests, source.digests[uid]), append(rec.Dates, m.date)
 		if m.flags != both {
 			j.changes = append(j.changes, change{uid, t, j.st.flagIndex(both), j.st.flagIndex(m.flags)})
 		}

@@ -435,6 +435,7 @@ func (r *pass) noteMoves(from, to *job, it moveIntent, placed map[uint32]uint32)
 		rec.Targets = append(rec.Targets, placed[it.Targets[i]])
 		rec.Flags = append(rec.Flags, it.Flags[i])
 		rec.Digests = append(rec.Digests, it.Digests[i])
+		rec.Dates = append(rec.Dates, it.Dates[i])
 		next = max(next, placed[it.Targets[i]]+1)
 	}
 	to.target.next = next

@@ -1,7 +1,9 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +19,7 @@ import (
 //
 //	list both sides -> settle what a crash left -> scan changed folders
 //	  -> find moves -> check deletions -> move -> copy, flag, delete
+//	                                             (and beside it: read back)
 //
 // Nothing is changed at the target before the deletions have been checked.
 func (p Pass) Run(ctx context.Context) (Result, error) {
@@ -36,6 +39,9 @@ type pass struct {
 	ctx     context.Context // connections live as long as the pass
 	release func()
 	lanes   []*lane
+	reader  *lane // reads back
+	alone   bool  // reader has no connection of its own
+	readers *readers
 	place   place
 	names   []string // keys of the folders that have a state
 	jobs    []*job
@@ -60,11 +66,10 @@ type job struct {
 	exists bool // the target has it
 
 	scanned bool
-	stale   []string // keys of records of a map that is void
-	reset   bool     // the state must be written before anything is copied
-	box     box      // of the source, as opened
-	fresh   []meta   // new at the source
-	ahead   spans    // new as well, but not held in memory; above those in fresh
+	reset   bool   // the map was void: it must be written before anything is copied
+	box     box    // of the source, as opened
+	fresh   []meta // new at the source
+	ahead   spans  // new as well, but not held in memory; above those in fresh
 	gone    []uint32
 	orphans []uint32 // targets to remove that no longer have a source UID
 	changes []change
@@ -73,18 +78,28 @@ type job struct {
 
 // begin takes the slots and opens the first pair of connections.
 func (p Pass) begin(ctx context.Context) (*pass, error) {
-	n := lanesFor(p.Source.Server, p.Target.Server, p.Options.Connections)
-	release, err := takeSlots(ctx, need{p.Source.Server, n}, need{p.Target.Server, n})
+	n, own := lanesFor(p.Source.Server, p.Target.Server, p.Options)
+	release, err := takeSlots(ctx, need{p.Source.Server, n}, need{p.Target.Server, n + own})
 	if err != nil {
 		return nil, err
 	}
-	r := &pass{Pass: p, ctx: ctx, release: release}
+	r := &pass{Pass: p, ctx: ctx, release: release, alone: own == 0}
+	r.reader = &lane{pass: r}
 	for range n {
 		r.lanes = append(r.lanes, &lane{pass: r})
 	}
 	var g errgroup.Group
 	g.Go(func() error { _, err := r.lanes[0].source(); return err })
 	g.Go(func() error { _, err := r.lanes[0].target(); return err })
+	if p.Options.Final && !r.alone {
+		g.Go(func() error {
+			if _, err := r.reader.target(); !errors.Is(err, ErrBusy) {
+				return err
+			}
+			r.alone = true // the server has no room for it
+			return nil
+		})
+	}
 	if err := g.Wait(); err != nil {
 		r.close()
 		return nil, err
@@ -94,7 +109,7 @@ func (p Pass) begin(ctx context.Context) (*pass, error) {
 
 func (r *pass) close() {
 	var wg sync.WaitGroup
-	for _, l := range r.lanes {
+	for _, l := range append(r.lanes, r.reader) {
 		for _, s := range []*session{l.src, l.dst} {
 			if s != nil {
 				wg.Go(s.logout)
@@ -146,7 +161,19 @@ func (r *pass) run(ctx context.Context) error {
 			todo = append(todo, j)
 		}
 	}
-	return r.each(ctx, todo, (*lane).apply)
+	if err := r.startReaders(ctx); err != nil {
+		return err
+	}
+	err := r.each(ctx, todo, func(l *lane, ctx context.Context, j *job) error {
+		if err := l.apply(ctx, j); err != nil {
+			return err
+		}
+		r.readers.filled(j)
+		return nil
+	})
+	differs, verr := r.readers.end(err != nil)
+	r.result.Differs = differs
+	return cmp.Or(err, verr)
 }
 
 // each runs do for every job, spread over the lanes. The first error ends it;

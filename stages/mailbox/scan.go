@@ -109,10 +109,7 @@ func (j *job) revalidate() error {
 		st.uids, st.Skipped, st.Notes = uidMap{}, nil, folderNotes(st.Notes)
 		st.Bytes = 0
 		st.Complete, j.reset = false, true
-		for n := st.Verified; n < st.next; n++ {
-			j.stale = append(j.stale, recordKey(j.key, n))
-		}
-		st.Folded, st.Verified = st.next, st.next
+		st.Folded = st.next
 	}
 	st.SourceValidity = j.box.validity
 	if j.exists {

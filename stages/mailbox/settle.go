@@ -119,6 +119,7 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 			rec.Targets = append(rec.Targets, target)
 			rec.Flags = append(rec.Flags, it.Flags[i])
 			rec.Digests = append(rec.Digests, sent[source])
+			rec.Dates = append(rec.Dates, it.Dates[i])
 			rec.Bytes += it.Sizes[i]
 		}
 	}

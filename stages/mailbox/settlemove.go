@@ -36,6 +36,7 @@ func (r *pass) settleMove(ctx context.Context) error {
 			done.Targets = append(done.Targets, t)
 			done.Flags = append(done.Flags, it.Flags[i])
 			done.Digests = append(done.Digests, it.Digests[i])
+			done.Dates = append(done.Dates, it.Dates[i])
 		}
 	}
 	r.count(func(res *Result) { res.Moved += len(done.Fresh) })

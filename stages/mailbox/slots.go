@@ -63,17 +63,30 @@ func takeSlots(ctx context.Context, needs ...need) (release func(), err error) {
 	return release, nil
 }
 
-// lanesFor is how many pairs of connections a pass may open.
-func lanesFor(source, target *Server, wanted int) int {
-	n := max(wanted, 1)
+// lanesFor is how many pairs of connections a pass may open, and how many more
+// to the target for reading back: 1, or 0 where nothing is read back or there
+// is no room.
+func lanesFor(source, target *Server, o Options) (pairs, own int) {
+	pairs = max(o.Connections, 1)
 	each := 1
 	if source == target {
 		each = 2
 	}
+	if o.Verify != "" {
+		own = 1
+	}
 	for _, s := range []*Server{source, target} {
-		if s.Connections > 0 {
-			n = min(n, max(1, s.Connections/each))
+		if s.Connections <= 0 {
+			continue
+		}
+		pairs = min(pairs, max(1, s.Connections/each))
+		if s == target && pairs*each+own > s.Connections {
+			if pairs > 1 {
+				pairs--
+			} else {
+				own = 0
+			}
 		}
 	}
-	return n
+	return pairs, own
 }

@@ -16,6 +16,7 @@ import (
 //	folder/KEY            folderState: all that an unchanged folder is known by
 //	map/KEY               its UID map (mapcode.go), with all records below Folded
 //	copied/KEY/SEQ        record: one group, kept until it is verified
+//	proved/KEY…           what was read back (proof.go)
 //	intent/KEY            intent: the group that may be on its way
 //	moving                moveIntent: a move on the target that may be half done
 //
@@ -41,7 +42,6 @@ type folderState struct {
 	Orphans        []uint32  `json:",omitempty"` // targets carried under a UIDVALIDITY the source has left
 	Skipped, Notes []Skipped `json:",omitempty"`
 	Folded         int       // records below are in the map
-	Verified       int       // records below are verified and gone
 
 	uids   uidMap // once loaded
 	loaded bool
@@ -53,7 +53,8 @@ type folderState struct {
 type record struct {
 	Sources, Targets []uint32
 	Flags            []string
-	Digests          [][]byte // nil: taken over by content or moved, not copied by us
+	Digests          [][]byte // of what was appended; nil: not known
+	Dates            []int64  // as the source told them
 	Skipped          []Skipped
 	Notes            []Skipped
 	Bytes            int64 // of these messages
