@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 
@@ -14,6 +15,7 @@ import (
 type book struct {
 	ledger ledger.Ledger
 	clock  Clock
+	guard  *Guard // told of who is frozen, and asked before a switch
 	mu     sync.Mutex
 	rows   map[ledger.Key]ledger.State
 }
@@ -56,11 +58,38 @@ func (b *book) write(ctx context.Context, key ledger.Key, entry *ledger.Entry, c
 	return b.writeAll(ctx, []ledger.Key{key}, entry, change)
 }
 
-// writeAll changes several rows, all or none.
+// writeAll changes several rows, all or none. Its error may also be the guard's,
+// who forbids the step that was written down: a switch is then taken back.
 func (b *book) writeAll(ctx context.Context, keys []ledger.Key, entry *ledger.Entry, change func(*ledger.State)) error {
+	passed, err := b.commit(ctx, keys, entry, change)
+	if err != nil {
+		return err
+	}
+	err = b.guard.follow(passed)
+	if !errors.Is(err, errThawed) {
+		return err
+	}
+	for _, p := range passed {
+		_, unwritten := b.commit(ctx, []ledger.Key{p.key}, refused(p.now), func(s *ledger.State) {
+			if s.Phase == ledger.Switching {
+				s.Phase = p.was.Phase
+			}
+		})
+		if unwritten != nil { // it is to be thawed all the same
+			b.mu.Lock()
+			b.rows[p.key] = p.was
+			b.mu.Unlock()
+		}
+		err = errors.Join(err, unwritten)
+	}
+	return err
+}
+
+func (b *book) commit(ctx context.Context, keys []ledger.Key, entry *ledger.Entry, change func(*ledger.State)) ([]passage, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var changes []ledger.Change
+	var passed []passage
 	for _, key := range keys {
 		c := ledger.Change{Key: key}
 		if entry != nil {
@@ -73,21 +102,20 @@ func (b *book) writeAll(ctx context.Context, keys []ledger.Key, entry *ledger.En
 			s.Notices, s.Kept = maps.Clone(s.Notices), maps.Clone(s.Kept)
 			change(&s)
 			c.State = &s
+			passed = append(passed, passage{key, b.row(key), s})
 		}
 		changes = append(changes, c)
 	}
 	point := keys[0].Account + " " + label(entry)
 	CrashPoint("before " + point)
 	if err := b.ledger.Write(context.WithoutCancel(ctx), changes...); err != nil {
-		return err
+		return nil, err
 	}
 	CrashPoint("after " + point)
-	for _, c := range changes {
-		if c.State != nil {
-			b.rows[c.Key] = *c.State
-		}
+	for _, p := range passed {
+		b.rows[p.key] = p.now
 	}
-	return nil
+	return passed, nil
 }
 
 func label(e *ledger.Entry) string {

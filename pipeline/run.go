@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-multierror"
@@ -31,12 +32,16 @@ type Runner struct {
 	Stages []Stage
 	Clock  Clock
 	Log    *slog.Logger
+	Guard  *Guard          // thaws what this run would leave frozen; nil: nobody does
 	Batch  string          // only this one; "" for all
 	Hurry  <-chan struct{} // closed: undo at once (second Ctrl-C); may be nil
 
 	// Patience is how long a run waits for a retry that falls due in its window,
 	// before it leaves the rest to the next run.
 	Patience time.Duration
+
+	taking sync.RWMutex // by who takes a cutover back, and by the run's end
+	over   bool
 
 	slots *slots
 	work  context.Context // of cutovers: outlives the first Ctrl-C by the grace time
@@ -169,6 +174,7 @@ func (r *Runner) jobs(ctx context.Context) ([]*job, error) {
 		if err != nil {
 			return nil, err
 		}
+		b.guard = r.Guard
 		r.books[batch.Name] = b
 		for service := range batch.Services() {
 			list = append(list, &job{book: b, subject: subject(r.Plan, batch, service, b.rows)})
@@ -310,6 +316,9 @@ func (r *Runner) forgotten(jobs []*job) []error {
 
 // end names what waits for somebody, and who may still be frozen.
 func (r *Runner) end(jobs []*job, tally Tally, err error) (Tally, error) {
+	r.taking.Lock()
+	r.over = true
+	r.taking.Unlock()
 	for _, j := range jobs {
 		s := j.book.subject(j.subject)
 		if s.State.Trouble != ledger.None && len(s.moving()) > 0 {

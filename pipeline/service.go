@@ -64,8 +64,13 @@ func (r *Runner) abandon(b *book, s Subject) {
 }
 
 // takeBack undoes a cutover, and writes down why if that is not known yet: the
-// account is not to be frozen again at once.
+// account is not to be frozen again at once. The run does not end before it has.
 func (r *Runner) takeBack(b *book, t Task, why Result) {
+	r.taking.RLock()
+	defer r.taking.RUnlock()
+	if r.over {
+		return
+	}
 	if b.state(t.Key()).Trouble == ledger.None {
 		if err := r.settle(context.Background(), b, t, why); err != nil {
 			r.Log.Error("ledger", "account", t.Account.Address, "error", err)

@@ -74,7 +74,7 @@ var errTooLong = errors.New("max_interruption was reached")
 // surprised is the result of a task that could not find out or finish.
 func surprised(ctx context.Context, t Task, err error) Result {
 	switch {
-	case errors.Is(err, errTooLong) && t.cutover():
+	case (errors.Is(err, errTooLong) || errors.Is(err, errThawed)) && t.cutover():
 		return Later("too-long", err.Error())
 	case ctx.Err() != nil:
 		return Later("interrupted", "the run was stopped")

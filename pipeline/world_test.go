@@ -35,6 +35,7 @@ type world struct {
 	full     atomic.Bool     // the ledger's disk
 	patience time.Duration
 	change   func(*plans.Plan) // of what was loaded
+	guard    *pipeline.Guard
 }
 
 const list = `service,account,contact,source_secret,target_secret
@@ -151,7 +152,7 @@ func (w *world) runErr(ctx context.Context, at string) ([]string, pipeline.Tally
 		w.t.Fatal(err)
 	}
 	defer l.Close()
-	r := pipeline.Runner{Plan: p, Ledger: filling{l, &w.full}, Stages: w.stages(), Clock: w.clock, Log: slog.New(slog.DiscardHandler), Patience: w.patience}
+	r := pipeline.Runner{Plan: p, Ledger: filling{l, &w.full}, Stages: w.stages(), Guard: w.guard, Clock: w.clock, Log: slog.New(slog.DiscardHandler), Patience: w.patience}
 	w.log = nil
 	tally, err := r.Run(ctx)
 	w.mails = nil
@@ -246,8 +247,8 @@ func (f fake) begin(t pipeline.Task) func(*ledger.State) {
 	return func(s *ledger.State) {
 		switch {
 		case t.Stage == pipeline.Freeze:
-			s.Phase, s.FrozenAt, s.ReleasedAt = ledger.Frozen, f.w.clock.Now(), time.Time{}
-			s.Deadline = s.FrozenAt.Add(t.Batch.Window.MaxInterruption)
+			s.Phase = ledger.Frozen
+			pipeline.SetDeadline(s, f.w.clock.Now(), t.Batch.Window.MaxInterruption)
 		case t.Step == pipeline.Switch:
 			s.Phase = ledger.Switching
 		}

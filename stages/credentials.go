@@ -204,12 +204,8 @@ func (c Credentials) change(ctx context.Context, task pipeline.Task, journal pip
 	if err := driver.Switch(ctx, r); err != nil {
 		return c.unfinished(ctx, journal, err)
 	}
-	now, err := driver.Check(ctx, r)
-	if err != nil {
-		return c.unfinished(ctx, journal, fmt.Errorf("check: %w", err))
-	}
-	if now != platform.Switched {
-		return c.unfinished(ctx, journal, fmt.Errorf("the driver said switched, but its check says %q", now))
+	if err := is(ctx, driver, r, platform.Switched, "switched"); err != nil {
+		return c.unfinished(ctx, journal, err)
 	}
 	return finish("switched")
 }

@@ -86,11 +86,10 @@ func (f Freeze) begun(s *ledger.State, task pipeline.Task, none bool) {
 	s.Phase = ledger.Frozen
 	s.Night = task.Night.Date
 	s.NotFrozen = none
-	s.FrozenAt, s.ReleasedAt = now, time.Time{}
+	pipeline.SetDeadline(s, now, task.Batch.Window.MaxInterruption)
 	if none {
 		s.FrozenAt = time.Time{}
 	}
-	s.Deadline = now.Add(task.Batch.Window.MaxInterruption)
 	s.Revision = f.Plan.Revision
 	s.Extra = nil
 	for _, x := range task.Account.Extra {
@@ -139,28 +138,4 @@ func (f Freeze) Undo(ctx context.Context, _ pipeline.Task, journal pipeline.Jour
 		return errors.Join(err, unwritten, journal.End(ctx, "thaw", ledger.Failed, err.Error(), nil))
 	}
 	return errors.Join(unwritten, journal.End(ctx, "thaw", ledger.Done, "", back))
-}
-
-func thaw(ctx context.Context, driver platform.Freezer, how ledger.Thaw, deadline time.Time) error {
-	r := frozenRequest(how, deadline)
-	if err := driver.Thaw(ctx, r); err != nil {
-		return err
-	}
-	state, err := driver.Check(ctx, r)
-	if err != nil {
-		return fmt.Errorf("check: %w", err)
-	}
-	if state != platform.Open {
-		return fmt.Errorf("the driver said thawed, but its check says %q", state)
-	}
-	return nil
-}
-
-// frozenRequest is the request as it was when the account was frozen.
-func frozenRequest(how ledger.Thaw, deadline time.Time) platform.Request {
-	q := how.Request
-	return platform.Request{
-		Plan: q["plan"], Batch: q["batch"], Service: q["service"], Account: q["account"], Login: q["login"],
-		Target: q["target"], TargetAccount: q["target_account"], Deadline: deadline,
-	}
 }

@@ -87,12 +87,13 @@ func run(ctx context.Context, plan *plans.Plan, clock pipeline.Clock, rehearsal 
 	defer func() { err = errors.Join(err, t.close(), l.Close(), output.Close()) }()
 	show := newProgress(stderr)
 	defer show.close()
+	watch := &pipeline.Guard{Start: startGuard(ledgerFile(plan), t.freeze), Log: log}
 	runner := pipeline.Runner{
-		Plan: plan, Ledger: l, Stages: t.stages(l, output, show.account), Clock: clock, Log: log, Batch: batch, Hurry: hurry,
+		Plan: plan, Ledger: l, Stages: t.stages(l, output, show.account), Guard: watch, Clock: clock, Log: log, Batch: batch, Hurry: hurry,
 		Patience: 3 * time.Minute,
 	}
 	tally, err := runner.Run(ctx)
-	return verdict(ctx, tally, err, plan.File)
+	return verdict(ctx, tally, errors.Join(err, watch.Close()), plan.File)
 }
 
 // verdict turns a run's end into an exit code; who may still be frozen comes
@@ -174,8 +175,12 @@ func release(ctx context.Context, path string, log *slog.Logger, match func(ledg
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	rescue := []pipeline.Stage{stages.Freeze{Open: freezer, Now: clock.Now}, stages.Credentials{Open: freezer, Now: clock.Now}}
-	return pipeline.Release(ctx, l, rescue, clock, log, match)
+	return pipeline.Release(ctx, l, rescuers(clock), clock, log, match)
+}
+
+// rescuers are the stages that end a cutover without the plan.
+func rescuers(clock pipeline.Clock) []pipeline.Stage {
+	return []pipeline.Stage{stages.Freeze{Open: freezer, Now: clock.Now}, stages.Credentials{Open: freezer, Now: clock.Now}}
 }
 
 func hasBatch(plan *plans.Plan, name string) bool {

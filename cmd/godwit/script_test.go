@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 //	fail ACTION TIMES HOW      the host's next answers: later, broken, lost
 //	state ACCOUNT WANT         how the host's admin side has it: open, frozen, switched
 //	mode PERM FILE…            the permissions, as in 0700
+//	unguard LEDGER             kills the guard of that ledger's run
 //	until PATTERN PROGRAM …    calls the program until it prints the pattern
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -48,7 +50,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"host": startHost, "fail": failNext, "state": checkState, "mode": checkMode, "until": until,
+			"host": startHost, "fail": failNext, "state": checkState, "mode": checkMode, "unguard": unguard, "until": until,
 		},
 	})
 }
@@ -140,6 +142,45 @@ func checkMode(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
+}
+
+func unguard(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unguard LEDGER")
+	}
+	ts.Check(killGuard(ts.MkAbs(args[0])))
+}
+
+// killGuard kills the guard of a ledger's run, and waits until it is gone.
+func killGuard(file string) error {
+	pid, err := guardOf(file)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return err
+	}
+	for {
+		if left, err := guardOf(file); err != nil || left != pid {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// guardOf finds the guard's process by its arguments.
+func guardOf(file string) (int, error) {
+	list, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range list {
+		line, err := os.ReadFile(path)
+		if err == nil && strings.HasSuffix(string(line), "\x00guard\x00"+file+"\x00") {
+			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return 0, fmt.Errorf("nobody guards %s", file)
 }
 
 func until(ts *testscript.TestScript, neg bool, args []string) {

@@ -13,7 +13,6 @@ import (
 
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
-	"godwit/pipeline/ledger/sqlite"
 	"godwit/plans"
 	"godwit/stages"
 	"godwit/stages/mailbox"
@@ -49,7 +48,7 @@ func outputDir(plan *plans.Plan) string {
 // openLedger takes the plan's lock. A run that holds it already is exit code 3,
 // a mix of rehearsal and real run exit code 2.
 func openLedger(ctx context.Context, file string, rehearsal bool) (ledger.Ledger, error) {
-	l, err := sqlite.Open(ctx, file, rehearsal)
+	l, err := afterGuard(ctx, file, rehearsal)
 	switch {
 	case errors.Is(err, ledger.ErrBusy):
 		return nil, exit{exitBusy, fmt.Errorf("%s: %w", file, err)}

@@ -52,6 +52,8 @@ type State struct {
 	Deferrals   int           `json:"deferrals,omitempty"`
 	FrozenAt    time.Time     `json:"frozen_at,omitzero"`
 	Deadline    time.Time     `json:"deadline,omitzero"`
+	Boot        string        `json:"boot,omitempty"`        // of the machine that froze it
+	DeadlineUp  time.Duration `json:"deadline_up,omitempty"` // the deadline by that boot's uptime, which nobody sets
 	ReleasedAt  time.Time     `json:"released_at,omitzero"`
 	Interrupted time.Duration `json:"interrupted,omitempty"` // all its freezes together
 	SwitchedAt  time.Time     `json:"switched_at,omitzero"`
@@ -98,6 +100,7 @@ type Thaw struct {
 	Command []string          `json:"command,omitempty"`
 	Dir     string            `json:"dir,omitempty"`
 	Timeout time.Duration     `json:"timeout,omitempty"`
+	Secret  string            `json:"secret,omitempty"` // a reference, never the secret
 	Request map[string]string `json:"request"`
 }
 
