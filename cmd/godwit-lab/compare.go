@@ -82,6 +82,7 @@ type message struct {
 	content
 	UID  uint32
 	Size int64
+	Kept [32]byte // of what servers are known to make of its octets
 }
 
 // content is a message's identity: its octets, date, flags and keywords.
@@ -93,8 +94,9 @@ type content struct {
 
 // mailbox is all of an account that can be seen over IMAP.
 type mailbox struct {
-	folders    map[string][]message
-	subscribed map[string]bool
+	folders       map[string][]message
+	subscribed    map[string]bool
+	inboxIsPrefix bool // all other folders stand below INBOX
 }
 
 func (l *lab) readBoth(ctx context.Context, user, as string) (source, target mailbox, err error) {
@@ -124,7 +126,7 @@ func (l *lab) readMailbox(ctx context.Context, address, user string) (mailbox, e
 	if err != nil {
 		return mailbox{}, err
 	}
-	m := mailbox{folders: map[string][]message{}, subscribed: map[string]bool{}}
+	m := mailbox{folders: map[string][]message{}, subscribed: map[string]bool{}, inboxIsPrefix: strings.EqualFold(n.prefix, "INBOX"+n.separator)}
 	for _, wire := range subscribed {
 		m.subscribed[n.local(wire)] = true
 	}
@@ -209,7 +211,7 @@ func readMessage(pairs []value) (m message, whole bool, err error) {
 			}
 			m.Date = date.Unix()
 		case "BODY[]":
-			m.Sum, m.Size, whole = pair[1].sum, pair[1].size, true
+			m.Sum, m.Kept, m.Size, whole = pair[1].sum, pair[1].kept, pair[1].size, true
 		}
 	}
 	return m, whole && m.UID != 0, nil

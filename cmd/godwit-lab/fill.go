@@ -18,6 +18,7 @@ func fill(ctx context.Context, args []string, _ io.Reader, stdout io.Writer) err
 	messages := set.Int("messages", 1000, "how many messages in all")
 	count := set.Int("folders", 20, "how many folders")
 	seed := set.Uint64("seed", 1, "the same seed makes the same mail")
+	worst := set.Bool("hostile", false, "instead: every nasty mail and folder name there is, once")
 	if err := set.Parse(args); err != nil {
 		return err
 	}
@@ -32,6 +33,9 @@ func fill(ctx context.Context, args []string, _ io.Reader, stdout io.Writer) err
 	s, err := l.side(*where)
 	if err != nil {
 		return err
+	}
+	if *worst {
+		return l.fillHostile(ctx, s.Address, *user, stdout)
 	}
 	c, err := l.openMailbox(ctx, s.Address, *user)
 	if err != nil {

@@ -36,20 +36,27 @@ type value struct {
 	text string
 	list []value // not nil for a list
 	sum  [sha256.Size]byte
+	kept [sha256.Size]byte // of what servers are known to make of it, see settled
 	size int64
 }
 
 // openMailbox signs in as user with the master's rights.
 func (l *lab) openMailbox(ctx context.Context, address, user string) (*conn, error) {
-	secret, err := readSecret(l.Master.SecretFile, nil)
+	master, ca := l.Master, l.CA
+	for _, s := range []server{l.Source, l.Target} {
+		if s.Address == address && s.Master != nil {
+			master, ca = *s.Master, s.CA
+		}
+	}
+	secret, err := readSecret(master.SecretFile, nil)
 	if err != nil {
 		return nil, err
 	}
-	c, err := dial(ctx, address, l.CA)
+	c, err := dial(ctx, address, ca)
 	if err != nil {
 		return nil, err
 	}
-	plain := base64.StdEncoding.EncodeToString([]byte(user + "\x00" + l.Master.Login + "\x00" + secret))
+	plain := base64.StdEncoding.EncodeToString([]byte(user + "\x00" + master.Login + "\x00" + secret))
 	if _, err := c.do(nil, "AUTHENTICATE PLAIN "+plain); err != nil {
 		c.close()
 		return nil, fmt.Errorf("%s does not let the master in as %s (is there such a user?): %w", address, user, err)
@@ -127,7 +134,7 @@ func (c *conn) await(tag string, on func([]value) error) (string, error) {
 		if start == tag {
 			text, err := c.line()
 			if err == nil && !strings.HasPrefix(text, "OK") {
-				err = errors.New(text)
+				err = refusal(text)
 			}
 			return text, errors.Join(err, first)
 		}
@@ -143,6 +150,11 @@ func (c *conn) await(tag string, on func([]value) error) (string, error) {
 		}
 	}
 }
+
+// refusal is a NO or BAD: the server's words.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
 
 // response reads the rest of an untagged line; nil for OK, NO, BAD and BYE,
 // which are text for people.
@@ -219,7 +231,7 @@ func (c *conn) quoted() (value, error) {
 		}
 		switch b {
 		case '"':
-			return value{text: string(text), sum: sha256.Sum256(text), size: int64(len(text))}, nil
+			return c.text(string(text))
 		case '\\':
 			if b, err = c.in.ReadByte(); err != nil {
 				return value{}, err
@@ -239,17 +251,30 @@ func (c *conn) literal() (value, error) {
 	if err != nil || size < 0 {
 		return value{}, fmt.Errorf("the server announces a literal of {%s", head)
 	}
-	digest := sha256.New()
+	return c.stream(io.LimitReader(c.in, size), size)
+}
+
+// text is a value that is in memory.
+func (c *conn) text(text string) (value, error) {
+	v, err := c.stream(strings.NewReader(text), int64(len(text)))
+	v.text = text
+	return v, err
+}
+
+// stream reads a value of size octets and digests it.
+func (c *conn) stream(from io.Reader, size int64) (value, error) {
+	digest, after := sha256.New(), newSettled()
 	var kept strings.Builder
-	to := io.Writer(digest)
+	to := io.MultiWriter(digest, after)
 	if size <= c.keep {
-		to = io.MultiWriter(digest, &kept)
+		to = io.MultiWriter(to, &kept)
 	}
-	if _, err := io.CopyN(to, c.in, size); err != nil {
+	if _, err := io.CopyN(to, from, size); err != nil {
 		return value{}, err
 	}
 	v := value{text: kept.String(), size: size}
 	digest.Sum(v.sum[:0])
+	after.to.Sum(v.kept[:0])
 	return v, nil
 }
 

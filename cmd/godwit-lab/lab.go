@@ -22,13 +22,17 @@ type lab struct {
 	SMTP   *sink  `json:"smtp,omitempty"`
 }
 
-// server is one of the two Dovecots.
+// server is one of the two mail servers.
 type server struct {
 	Address  string   `json:"address"` // implicit TLS
 	Doveadm  endpoint `json:"doveadm"`
 	DenyFile string   `json:"deny_file"` // names refused a login of their own, one per line
 	Config   string   `json:"config"`
 	Log      string   `json:"log"`
+
+	// Of a server that somebody else runs, written into lab.json by them.
+	Master *login `json:"master,omitempty"`
+	CA     string `json:"ca,omitempty"`
 }
 
 // endpoint is Dovecot's HTTP administration.

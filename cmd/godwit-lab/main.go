@@ -31,6 +31,7 @@ var commands = map[string]command{
 	"fill":    fill,
 	"act":     act,
 	"compare": compare,
+	"judge":   judge,
 	"proxy":   proxy,
 	"reap":    reap,
 }

@@ -92,14 +92,14 @@ func (c *conn) naming() (naming, error) {
 }
 
 // local turns a name on the wire into UTF-8 with / between levels and no
-// prefix. A / inside a level becomes the division slash, as it cannot mean a level.
+// prefix. A / inside a level becomes a wide one, as it cannot mean a level.
 func (n naming) local(wire string) string {
 	if strings.EqualFold(wire, "INBOX") {
 		return "INBOX"
 	}
 	name := decodeName(wire)
 	if n.separator != "/" && n.separator != "" {
-		name = strings.ReplaceAll(name, "/", "\u2215")
+		name = strings.ReplaceAll(name, "/", "\uff0f")
 		name = strings.ReplaceAll(name, n.separator, "/")
 	}
 	prefix := strings.ReplaceAll(n.prefix, n.separator, "/")

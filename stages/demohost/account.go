@@ -24,6 +24,7 @@ type account struct {
 
 	mu       sync.Mutex
 	folders  map[string]*folder
+	anyCase  bool   // names that differ only in case are one folder
 	validity uint32 // the last UIDVALIDITY given
 }
 
@@ -56,14 +57,25 @@ func newAccount(address, password string, side Side) *account {
 	return a
 }
 
-// create makes a folder and those above it; one that exists stays as it is.
-func (a *account) create(name string, use []imap.MailboxAttr) *folder {
-	for i, r := range name {
-		if r == delimiter && i > 0 && a.folders[name[:i]] == nil {
-			a.create(name[:i], nil)
+// folder finds a folder by the name a client says; nil if there is none.
+func (a *account) folder(name string) *folder {
+	if f := a.folders[name]; f != nil || !a.anyCase {
+		return f
+	}
+	for _, f := range a.folders {
+		if strings.EqualFold(f.name, name) {
+			return f
 		}
 	}
-	f := a.folders[name]
+	return nil
+}
+
+// create makes a folder and those above it; one that exists stays as it is.
+func (a *account) create(name string, use []imap.MailboxAttr) *folder {
+	if i := strings.LastIndexByte(name, delimiter); i > 0 {
+		name = a.create(name[:i], nil).name + name[i:] // as those above are written
+	}
+	f := a.folder(name)
 	if f == nil {
 		a.validity++
 		f = &folder{name: name, validity: a.validity, next: 1, use: use, tracker: imapserver.NewMailboxTracker(0)}

@@ -14,7 +14,7 @@ import (
 func (s *session) Select(name string, options *imap.SelectOptions) (*imap.SelectData, error) {
 	s.account.mu.Lock()
 	defer s.account.mu.Unlock()
-	f := s.account.folders[name]
+	f := s.account.folder(name)
 	if f == nil {
 		return nil, errNoFolder
 	}
@@ -53,7 +53,7 @@ func (s *session) Create(name string, options *imap.CreateOptions) error {
 		if name == "" {
 			return refusal(imap.ResponseCodeCannot, "A folder needs a name")
 		}
-		if s.account.folders[name] != nil {
+		if s.account.folder(name) != nil {
 			return refusal(imap.ResponseCodeAlreadyExists, "The folder exists")
 		}
 		s.account.create(name, options.SpecialUse)
@@ -63,13 +63,14 @@ func (s *session) Create(name string, options *imap.CreateOptions) error {
 
 func (s *session) Delete(name string) error {
 	return s.change(func() error {
-		if s.account.folders[name] == nil {
+		f := s.account.folder(name)
+		if f == nil {
 			return errNoFolder
 		}
-		if name == "INBOX" {
+		if f.name == "INBOX" {
 			return refusal(imap.ResponseCodeCannot, "INBOX stays")
 		}
-		delete(s.account.folders, name)
+		delete(s.account.folders, f.name)
 		return nil
 	})
 }
@@ -83,7 +84,7 @@ func (a *account) rename(old, name string) error {
 	switch {
 	case a.folders[old] == nil:
 		return errNoFolder
-	case a.folders[name] != nil:
+	case a.folder(name) != nil:
 		return refusal(imap.ResponseCodeAlreadyExists, "The folder exists")
 	case old == "INBOX" || strings.HasPrefix(name, old+string(delimiter)):
 		return refusal(imap.ResponseCodeCannot, "This folder cannot be renamed so")
@@ -107,7 +108,7 @@ func (s *session) Unsubscribe(name string) error { return s.subscribe(name, fals
 
 func (s *session) subscribe(name string, on bool) error {
 	return s.change(func() error {
-		f := s.account.folders[name]
+		f := s.account.folder(name)
 		if f == nil {
 			return errNoFolder
 		}
@@ -157,7 +158,7 @@ func (a *account) list(ref string, patterns []string, o *imap.ListOptions) (out 
 func (s *session) Status(name string, options *imap.StatusOptions) (*imap.StatusData, error) {
 	s.account.mu.Lock()
 	defer s.account.mu.Unlock()
-	f := s.account.folders[name]
+	f := s.account.folder(name)
 	if f == nil {
 		return nil, errNoFolder
 	}
@@ -178,7 +179,7 @@ func (s *session) Append(name string, r imap.LiteralReader, options *imap.Append
 	}
 	var data *imap.AppendData
 	err = s.change(func() error {
-		f := s.account.folders[name]
+		f := s.account.folder(name)
 		if f == nil {
 			return refusal(imap.ResponseCodeTryCreate, "No such folder")
 		}

@@ -117,6 +117,19 @@ func (h *Host) PutFolder(side Side, address string, f Folder) error {
 	return nil
 }
 
+// IgnoreCase makes the folder names of an account that differ only in case
+// name one folder, as they do on Exchange and Zimbra.
+func (h *Host) IgnoreCase(side Side, address string) error {
+	a, err := h.account(side, address)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.anyCase = true
+	return nil
+}
+
 // Folders lists a mailbox's folders in order of their names.
 func (h *Host) Folders(side Side, address string) ([]Folder, error) {
 	a, err := h.account(side, address)

@@ -228,7 +228,7 @@ func (s *session) Move(w *imapserver.MoveWriter, set imap.NumSet, name string) e
 }
 
 func (s *session) copyTo(set imap.NumSet, name string) (*imap.CopyData, error) {
-	to := s.account.folders[name]
+	to := s.account.folder(name)
 	if to == nil {
 		return nil, refusal(imap.ResponseCodeTryCreate, "No such folder")
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"slices"
 	"strings"
 	"time"
 )
@@ -304,11 +305,19 @@ func (c *copier) refusedOne(ctx context.Context, p parcel, err error, size int64
 			}
 		}
 		p.flags = system
-		validity, out, err := dst.appendAll(c.job.st.Target, []parcel{p})
+		return c.onceMore(ctx, dst, p, size)
+	}
+	if near := heldDate(p.date); near != p.date && p.date != noDate && p.body != nil && r.Code != "TOOBIG" { // perhaps it was the date
+		dst, err := c.target()
 		if err != nil {
 			return err
 		}
-		return c.settleOne(ctx, p, validity, out[0], size)
+		c.rec.Notes = name(c.rec.Notes, Skipped{
+			Folder: c.job.name, UID: p.uid, Date: p.time(), Bytes: size, Reason: Altered,
+			Detail: "the target cannot hold the date " + p.time().Format(time.RFC3339),
+		})
+		p.date = near
+		return c.onceMore(ctx, dst, p, size)
 	}
 	if c.refusals++; c.refusals > maxRefusals {
 		return fmt.Errorf("the target refused %d messages in a row, the last: %w", c.refusals, err)
@@ -317,6 +326,7 @@ func (c *copier) refusedOne(ctx context.Context, p parcel, err error, size int64
 	if r.Code == "TOOBIG" {
 		reason = TooLarge
 	}
+	c.rec.Notes = slices.DeleteFunc(c.rec.Notes, func(n Skipped) bool { return n.UID == p.uid }) // of a try that failed
 	c.name(p.meta, reason, err.Error(), size)
 	if p.body != nil {
 		h := headerOf(string(p.body[:min(len(p.body), 16<<10)]))
@@ -324,6 +334,18 @@ func (c *copier) refusedOne(ctx context.Context, p parcel, err error, size int64
 	}
 	return nil
 }
+
+// onceMore appends a message that was refused, changed.
+func (c *copier) onceMore(ctx context.Context, dst *session, p parcel, size int64) error {
+	validity, out, err := dst.appendAll(c.job.st.Target, []parcel{p})
+	if err != nil {
+		return err
+	}
+	return c.settleOne(ctx, p, validity, out[0], size)
+}
+
+// heldDate is the nearest date that every server holds.
+func heldDate(date int64) int64 { return min(max(date, firstDate.Unix()), lastDate.Unix()) }
 
 // name notes a message that is not carried.
 func (c *copier) name(m meta, reason Reason, detail string, size int64) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -49,11 +50,11 @@ func (r *pass) createCommand(dst *session, j *job) string {
 }
 
 // created judges the answer to CREATE. A refused name is tried again plainly
-// and then as a substitute that servers are known to take; a folder that
-// cannot be made is named with all that is in it.
+// and then as names that servers are known to take; a folder that cannot be
+// made is named with all that is in it.
 func (r *pass) created(dst *session, j *job, err error) error {
 	if err == nil {
-		j.exists, j.st.Created = true, true
+		j.made()
 		return nil
 	}
 	if _, no := refused(err); !no || errors.Is(err, ErrBusy) || errors.Is(err, ErrOverQuota) {
@@ -65,20 +66,21 @@ func (r *pass) created(dst *session, j *job, err error) error {
 			return r.unlisted(j, b)
 		}
 	}
-	tries := [][]string{j.path, substitute(j.path), strictest(j.path)}
-	for _, p := range tries {
-		wire := r.freeAtTarget(j, p)
+	m := mapper{target: r.place, used: r.taken(j)}
+	planned := r.followed(j)
+	for _, p := range append([][]string{planned}, m.variants(planned, j.own)...) {
+		p = m.free(p)
+		wire := r.place.space.join(p)
 		q, ok := quote(wire)
-		if !ok {
+		if m.used[m.key(p)] = true; !ok { // tried once
 			continue
 		}
 		_, cerr := dst.w.do("CREATE "+q, &exchange{})
 		if cerr == nil {
-			j.st.Target, j.path = wire, r.place.space.split(wire)
-			j.exists, j.st.Created = true, true
-			if j.renamed() {
-				j.st.note(Skipped{Folder: j.name, Reason: FolderRenamed, Detail: joinShown(j.path)})
-			}
+			r.elsewhere[shownPath(j.path)] = p
+			j.st.Target, j.path = wire, p
+			j.made()
+			j.noteName()
 			return nil
 		}
 		if _, no := refused(cerr); !no || errors.Is(cerr, ErrBusy) {
@@ -103,6 +105,37 @@ func (r *pass) unlisted(j *job, b box) error {
 	return r.lanes[0].rematch(r.ctx, j)
 }
 
+// made notes that the folder is there now.
+func (j *job) made() {
+	j.exists, j.st.Created = true, true
+	j.st.Skipped = slices.DeleteFunc(j.st.Skipped, func(s Skipped) bool { return s.UID == 0 && s.Reason == FolderRefused })
+}
+
+// followed is a folder's path with those above it where they really are.
+func (r *pass) followed(j *job) []string {
+	for i := len(j.path) - 1; i > 0; i-- {
+		if to, ok := r.elsewhere[shownPath(j.path[:i])]; ok {
+			j.own = len(to)
+			return append(slices.Clone(to), j.path[i:]...)
+		}
+	}
+	return j.path
+}
+
+// taken are the keys of the folders of the target that are not j's.
+func (r *pass) taken(me *job) map[string]bool {
+	used := map[string]bool{}
+	for _, j := range r.jobs {
+		if j != me && j.st.Target != "" {
+			used[r.place.key(j.st.Target)] = true
+		}
+	}
+	for _, l := range r.place.existing {
+		used[r.place.key(l.wire)] = true
+	}
+	return used
+}
+
 func sizeOf(list []meta) (sum int64) {
 	for _, m := range list {
 		sum += m.size
@@ -110,25 +143,17 @@ func sizeOf(list []meta) (sum int64) {
 	return sum
 }
 
+// targetUsed finds the folder that goes to the same folder of the target,
+// whatever the case: not every server tells its names apart by it.
 func (r *pass) targetUsed(me *job, wire string) *job {
+	blind := r.place
+	blind.anyCase = true
 	for _, j := range r.jobs {
-		if j != me && j.st.Target == wire {
+		if j != me && blind.key(j.st.Target) == blind.key(wire) {
 			return j
 		}
 	}
 	return nil
-}
-
-// freeAtTarget makes a name that no other folder of the pass has.
-func (r *pass) freeAtTarget(me *job, p []string) string {
-	used := map[string]bool{}
-	for _, j := range r.jobs {
-		if j != me {
-			used[j.st.Target] = true
-		}
-	}
-	m := mapper{target: r.place, used: used}
-	return r.place.space.join(m.free(m.held(append([]string(nil), p...))))
 }
 
 func (r *pass) statusOfCreated(dst *session, todo []*job) error {

@@ -109,8 +109,13 @@ type Folder struct {
 // Map maps source folders to a target with the given delimiter and prefix, and
 // returns source -> target as the wire has it.
 func Map(sourceDelim, sourcePrefix string, source []Folder, targetDelim, targetPrefix string, existing []Folder, kept, rename map[string]string) map[string]string {
+	return MapCase(false, sourceDelim, sourcePrefix, source, targetDelim, targetPrefix, existing, kept, rename)
+}
+
+// MapCase is Map to a target that may not tell names apart by case.
+func MapCase(anyCase bool, sourceDelim, sourcePrefix string, source []Folder, targetDelim, targetPrefix string, existing []Folder, kept, rename map[string]string) map[string]string {
 	from := space{delim: sourceDelim, prefix: sourcePrefix}
-	to := place{space: space{delim: targetDelim, prefix: targetPrefix}}
+	to := place{space: space{delim: targetDelim, prefix: targetPrefix}, anyCase: anyCase}
 	var list []listed
 	for _, f := range source {
 		l := listed{wire: f.Name, special: f.Special}
@@ -150,4 +155,37 @@ func Parse(line string) int {
 	_, _, _ = listOf(r, r.word)
 	_ = forLibrary(r)
 	return len(r.tokens())
+}
+
+// Respell and Unspell are the way of a name to a target with a delimiter, and
+// back; Careful and Uncareful those where it refused the name.
+func Respell(delim, part string) string { return respell(part, space{delim: delim}.impossible) }
+
+func Unspell(delim, part string) string { return unspell(part, space{delim: delim}.impossible) }
+
+func Careful(delim, part string) string { return space{delim: delim}.careful(part) }
+
+func Uncareful(delim, part string) string { return unspell(part, space{delim: delim}.unlikely) }
+
+// Guess returns which of the names are taken for folders of special use.
+func Guess(names []string) map[string]string {
+	var list []listed
+	for _, n := range names {
+		list = append(list, listed{wire: n, path: []string{n}})
+	}
+	guessSpecial(list)
+	out := map[string]string{}
+	for _, l := range list {
+		if l.special != "" {
+			out[l.wire] = l.special
+		}
+	}
+	return out
+}
+
+// Foreign tells whether a folder is in a namespace that is not the user's.
+func Foreign(prefix, delim string, foreign []string, wire string) bool {
+	l := listed{wire: wire}
+	space{delim: delim, prefix: prefix, foreign: foreign}.place(&l)
+	return l.foreign
 }

@@ -14,18 +14,54 @@ type mapping struct {
 	source listed
 	target string   // wire name at the target
 	path   []string // the same in UTF-8
+	own    int      // levels of path that the folders above decide
 }
 
 // place is the target's side of the mapping.
 type place struct {
 	space    space
 	existing []listed
+	anyCase  bool // names that differ only in case are one folder
+}
+
+// key is the same for names that are one folder at the target.
+func (p place) key(wire string) string {
+	if !p.anyCase {
+		return wire
+	}
+	return strings.Map(fold, strings.Join(p.space.split(wire), "\x00"))
+}
+
+// fold is the same for all cases of a letter.
+func fold(r rune) rune {
+	least := r
+	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+		least = min(least, f)
+	}
+	return least
+}
+
+// find finds a folder of the target by its wire name.
+func (p place) find(wire string) *listed {
+	for i := range p.existing {
+		if p.existing[i].wire == wire {
+			return &p.existing[i]
+		}
+	}
+	if p.anyCase {
+		for i, l := range p.existing {
+			if p.key(l.wire) == p.key(wire) {
+				return &p.existing[i]
+			}
+		}
+	}
+	return nil
 }
 
 // excluded tells whether a pattern matches the folder or one it stands in.
 func excluded(patterns []string, l listed) bool {
 	for i := range l.path {
-		name := strings.Join(l.path[:i+1], "/")
+		name := shownPath(l.path[:i+1])
 		for _, p := range patterns {
 			if ok, _ := path.Match(p, name); ok {
 				return true
@@ -47,24 +83,27 @@ func mapFolders(source []listed, target place, kept map[string]string, rename ma
 		}
 		return order[i].wire < order[j].wire
 	})
-	used := map[string]bool{}
+	m := mapper{target: target, rename: rename, used: map[string]bool{}, exists: map[string]bool{}, paths: map[string][]string{}}
 	for _, t := range kept {
-		used[t] = true
+		m.used[target.key(t)] = true
 	}
-	m := mapper{target: target, rename: rename, used: used, paths: map[string][]string{}}
+	for _, l := range target.existing {
+		m.exists[target.key(l.wire)] = true
+	}
 	out := make([]mapping, 0, len(order))
 	for _, l := range order {
 		if t, ok := kept[l.wire]; ok {
 			p := target.space.split(t)
-			m.paths[l.name()] = p
-			out = append(out, mapping{l, t, p})
+			m.paths[l.wire] = p
+			out = append(out, mapping{l, t, p, len(p)})
 			continue
 		}
-		p := m.free(m.wanted(l))
+		p, own := m.wanted(l)
+		p = m.free(m.found(m.spelt(p), own))
 		t := target.space.join(p)
-		used[t] = true
-		m.paths[l.name()] = p
-		out = append(out, mapping{l, t, p})
+		m.used[target.key(t)] = true
+		m.paths[l.wire] = p
+		out = append(out, mapping{l, t, p, own})
 	}
 	return out
 }
@@ -103,105 +142,103 @@ func (p place) special(use string) *listed {
 type mapper struct {
 	target place
 	rename map[string]string
-	used   map[string]bool
-	paths  map[string][]string // source name -> target path
+	used   map[string]bool     // keys that are taken, or refused
+	exists map[string]bool     // keys of the target's folders
+	paths  map[string][]string // source wire name -> target path
 }
 
-// wanted is the path a folder should have at the target.
-func (m mapper) wanted(l listed) []string {
+// wanted is the path a folder should have at the target, and how many of its
+// levels are those of a folder above.
+func (m mapper) wanted(l listed) (p []string, own int) {
 	if l.wire == "INBOX" {
-		return []string{"INBOX"}
+		return []string{"INBOX"}, 1
 	}
 	for i := len(l.path); i > 0; i-- {
-		name := strings.Join(l.path[:i], "/")
-		if to, ok := m.rename[name]; ok {
-			return m.held(append(strings.Split(to, "/"), l.path[i:]...))
+		if to, ok := m.rename[shownPath(l.path[:i])]; ok {
+			return m.held(append(strings.Split(to, "/"), l.path[i:]...)), 0
 		}
 		if i == len(l.path) {
 			if t := m.target.special(l.special); t != nil {
-				return t.path
+				return t.path, len(t.path)
 			}
 			continue
 		}
-		if to, ok := m.paths[name]; ok && name != "INBOX" { // children follow their parent
-			return m.held(append(slices.Clone(to), l.path[i:]...))
+		if to, ok := m.paths[l.levels[i-1]]; ok && l.levels[i-1] != "INBOX" { // children follow their parent
+			return append(slices.Clone(to), m.held(slices.Clone(l.path[i:]))...), len(to)
 		}
 	}
-	return m.held(slices.Clone(l.path))
+	return m.held(slices.Clone(l.path)), 0
 }
 
-// held replaces what no name at the target can hold.
+// held respells what no name at the target can hold.
 func (m mapper) held(p []string) []string {
-	for i, part := range p {
-		if d := m.target.space.delim; d != "" {
-			part = strings.ReplaceAll(part, d, "_")
-		}
-		part = strings.Map(func(r rune) rune {
-			if unicode.IsControl(r) {
-				return '_'
-			}
-			return r
-		}, part)
-		if part == "" {
-			part = "_"
-		}
-		p[i] = part
+	for i := range p {
+		p[i] = respell(p[i], m.target.space.impossible)
 	}
-	if len(p) == 1 && strings.EqualFold(p[0], "INBOX") {
+	if len(p) > 0 && strings.EqualFold(p[0], "INBOX") { // RFC 9051, 5.1: whatever the case
 		p[0] = "INBOX"
+	}
+	if m.target.space.delim == "" && len(p) > 1 {
+		p = []string{strings.Join(p, string(like('/')))}
 	}
 	return p
 }
 
+// spelt is a path in the target's spelling, where case does not matter.
+func (m mapper) spelt(p []string) []string {
+	if !m.target.anyCase {
+		return p
+	}
+	for i := len(p); i > 0; i-- {
+		if l := m.target.find(m.target.space.join(p[:i])); l != nil {
+			return append(slices.Clone(l.path), p[i:]...)
+		}
+	}
+	return p
+}
+
+// found is a path that an earlier run had to fall back on, if the target has
+// it and nobody else goes there: the ledger may have been lost since.
+func (m mapper) found(p []string, own int) []string {
+	if m.exists[m.key(p)] {
+		return p
+	}
+	for _, v := range m.variants(p, own) {
+		if k := m.key(v); m.exists[k] && !m.used[k] {
+			return v
+		}
+	}
+	return p
+}
+
+func (m mapper) key(p []string) string { return m.target.key(m.target.space.join(p)) }
+
 // free makes a path that no other folder has: "Name (2)".
 func (m mapper) free(p []string) []string {
-	if !m.used[m.target.space.join(p)] {
+	if !m.used[m.key(p)] {
 		return p
 	}
 	last := p[len(p)-1]
 	for n := 2; ; n++ {
 		q := append(slices.Clone(p[:len(p)-1]), fmt.Sprintf("%s (%d)", last, n))
-		if !m.used[m.target.space.join(q)] {
+		if !m.used[m.key(q)] {
 			return q
 		}
 	}
 }
 
-// substitute is the name tried when the target refuses a name: what servers
-// are known to refuse is replaced, and the length cut.
-func substitute(p []string) []string {
-	out := make([]string, len(p))
-	for i, part := range p {
-		part = strings.Map(func(r rune) rune {
-			if unicode.IsControl(r) || strings.ContainsRune(`%*"\/&~#^`, r) {
-				return '_'
-			}
-			return r
-		}, part)
-		part = strings.Trim(part, " .")
-		for len(part) > 100 {
-			r := []rune(part)
-			part = string(r[:len(r)-1])
-		}
-		if part == "" {
-			part = "_"
-		}
-		out[i] = part
+// variants are the paths to try, in this order, where the target refuses one:
+// its own levels as most servers take them, then cut, then in one level of
+// letters and digits.
+func (m mapper) variants(p []string, own int) [][]string {
+	own = min(own, len(p)-1)
+	above, rest := p[:own:own], p[own:]
+	careful, cut := slices.Clone(above), slices.Clone(above)
+	for _, part := range rest {
+		c := m.target.space.careful(part)
+		careful, cut = append(careful, c), append(cut, short(c, 100))
 	}
-	if slices.Equal(out, p) {
-		out[len(out)-1] += "_"
-	}
-	return out
-}
-
-// strictest is the last name tried: one level, letters, digits and no more.
-func strictest(p []string) []string {
-	return []string{strings.Map(func(r rune) rune {
-		if unicode.IsLetter(r) || unicode.IsDigit(r) || r == ' ' || r == '-' {
-			return r
-		}
-		return '_'
-	}, strings.Join(substitute(p), "_"))}
+	return [][]string{careful, cut, {strict(p)}}
 }
 
 // renamed tells whether a person sees another name at the target.

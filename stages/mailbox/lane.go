@@ -3,7 +3,6 @@ package mailbox
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 )
 
@@ -78,8 +77,6 @@ func lost(err error) bool {
 	}
 	return errors.Is(err, errClosed) || errors.Is(err, errStall) || errors.Is(err, errHostile)
 }
-
-func joinShown(path []string) string { return strings.Join(path, "/") }
 
 // shown is a state's folder name for people, for folders that are gone.
 func (st *folderState) shown(wire string) string {

@@ -9,6 +9,7 @@ import (
 type listed struct {
 	wire       string   // the server's spelling: what goes back to it
 	path       []string // UTF-8, without the personal prefix
+	levels     []string // the wire names of the folders that path leads through
 	special    string   // \Sent, \Trash…; "" for none
 	subscribed bool
 	noselect   bool
@@ -18,7 +19,7 @@ type listed struct {
 }
 
 // name is the UTF-8 name with / between its parts.
-func (l listed) name() string { return strings.Join(l.path, "/") }
+func (l listed) name() string { return shownPath(l.path) }
 
 // space is how a server names folders.
 type space struct {
@@ -41,17 +42,50 @@ func (s *session) folders() ([]listed, space, error) {
 	extended := s.has("LIST-EXTENDED") || s.has("LIST-STATUS")
 	command := `LIST "" "*"`
 	if extended {
-		items := "SUBSCRIBED"
-		if s.has("SPECIAL-USE") {
-			items += " SPECIAL-USE"
-		}
-		if s.has("LIST-STATUS") {
-			items += " STATUS " + s.statusItems()
-		}
-		command += " RETURN (" + items + ")"
+		command += " RETURN (" + s.listItems() + ")"
 	}
-	var list []listed
-	counts := map[string]box{}
+	list, counts, err := s.list(command, &sp)
+	if _, no := refused(err); no && extended && !errors.Is(err, ErrBusy) {
+		// One folder that the server itself cannot look into is enough for it
+		// to refuse the whole of it.
+		extended = false
+		list, counts, err = s.list(`LIST "" "*"`, &sp)
+	}
+	if err != nil {
+		return nil, sp, err
+	}
+	if !extended {
+		if err := s.lsub(list); err != nil {
+			return nil, sp, err
+		}
+	}
+	if !s.has("SPECIAL-USE") && s.has("XLIST") {
+		if err := s.xlist(list); err != nil {
+			return nil, sp, err
+		}
+	}
+	sp.guessPrefix(list, s.has("NAMESPACE"))
+	for i := range list {
+		sp.place(&list[i])
+	}
+	guessSpecial(list)
+	return list, sp, s.fillCounts(list, counts)
+}
+
+func (s *session) listItems() string {
+	items := "SUBSCRIBED"
+	if s.has("SPECIAL-USE") {
+		items += " SPECIAL-USE"
+	}
+	if s.has("LIST-STATUS") {
+		items += " STATUS " + s.statusItems()
+	}
+	return items
+}
+
+// list lists the folders, each once, and the counts that came with them.
+func (s *session) list(command string, sp *space) (list []listed, counts map[string]box, err error) {
+	counts = map[string]box{}
 	_, err = s.w.do(command, &exchange{flood: 2*maxFolders + flood, on: func(r *response) {
 		if b, ok := statusOf(r); ok {
 			counts[b.name] = b
@@ -64,26 +98,15 @@ func (s *session) folders() ([]listed, space, error) {
 			list = append(list, l)
 		}
 	}})
-	if err != nil {
-		return nil, sp, err
+	if err == nil && len(list) > maxFolders {
+		err = errFolders
 	}
-	if len(list) > maxFolders {
-		return nil, sp, errFolders
-	}
-	list = unique(list)
-	if !extended {
-		if err := s.lsub(list); err != nil {
-			return nil, sp, err
-		}
-	}
-	sp.guessPrefix(list, s.has("NAMESPACE"))
-	for i := range list {
-		sp.place(&list[i])
-	}
-	return list, sp, s.fillCounts(list, counts)
+	return unique(list), counts, err
 }
 
-// fillCounts adds STATUS to the folders, asking for those not told yet.
+// fillCounts adds STATUS to the folders, asking for those not told yet, and
+// opens what STATUS says nothing of: a folder whose UIDVALIDITY is not known
+// would look like one that was replaced.
 func (s *session) fillCounts(list []listed, counts map[string]box) error {
 	var ask []string
 	for _, l := range list {
@@ -101,10 +124,19 @@ func (s *session) fillCounts(list []listed, counts map[string]box) error {
 		}
 	}
 	for i := range list {
-		list[i].box, list[i].told = counts[list[i].wire], false
-		if b, ok := counts[list[i].wire]; ok && b.validity != 0 {
-			list[i].told = true
+		l := &list[i]
+		l.box, l.told = counts[l.wire], counts[l.wire].validity != 0
+		if l.told || l.noselect || l.foreign {
+			continue
 		}
+		b, err := s.examine(l.wire)
+		if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) {
+			continue // it is named when it is scanned
+		}
+		if err != nil {
+			return err
+		}
+		l.box = b
 	}
 	return nil
 }
@@ -130,6 +162,8 @@ func listOf(r *response, word string) (l listed, delim string, ok bool) {
 			l.subscribed = true
 		case `\sent`, `\drafts`, `\trash`, `\junk`, `\archive`:
 			l.special = strings.ToLower(a.text)
+		case `\spam`: // XLIST
+			l.special = `\junk`
 		}
 	}
 	return l, delim, l.wire != ""
@@ -184,7 +218,7 @@ func (s *session) namespace() (sp space, err error) {
 					if !entry.list[1].isNil() {
 						sp.delim = entry.list[1].text
 					}
-				} else if i > 0 && prefix != "" {
+				} else if i > 0 {
 					sp.foreign = append(sp.foreign, prefix)
 				}
 			}
@@ -214,11 +248,21 @@ func (sp *space) guessPrefix(list []listed, told bool) {
 // place finds a folder's place in the tree.
 func (sp space) place(l *listed) {
 	for _, p := range sp.foreign {
-		if strings.HasPrefix(l.wire, p) || l.wire+sp.delim == p {
+		switch {
+		case p == "": // where neither prefix stands: Cyrus has its shared folders so
+			l.foreign = l.foreign || sp.prefix != "" && l.wire != "INBOX" && !strings.HasPrefix(l.wire, sp.prefix)
+		case strings.HasPrefix(l.wire, p), l.wire+sp.delim == p:
 			l.foreign = true
 		}
 	}
 	l.path = sp.split(l.wire)
+	l.levels = make([]string, len(l.path))
+	for i, wire := len(l.path)-1, l.wire; i >= 0; i-- {
+		l.levels[i] = wire
+		if sp.delim != "" {
+			wire = wire[:max(0, strings.LastIndex(wire, sp.delim))]
+		}
+	}
 }
 
 // split turns a wire name into its parts in UTF-8.

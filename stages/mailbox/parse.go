@@ -165,14 +165,15 @@ func (s *scanner) quoted(line []byte) token {
 	return token{kind: 's', str: true, text: string(b)}
 }
 
-// atom reads up to a space or a parenthesis; what stands in brackets belongs
-// to it: BODY[HEADER.FIELDS (DATE)].
+// atom reads up to a space or a parenthesis; what stands in the brackets of
+// BODY[HEADER.FIELDS (DATE)] belongs to it. In a folder's name a bracket is
+// just that.
 func (s *scanner) atom(line []byte) token {
 	from, bracket := s.pos, 0
 	for ; s.pos < len(line); s.pos++ {
 		c := line[s.pos]
 		switch {
-		case c == '[':
+		case c == '[' && (bracket > 0 || hasBrackets(line[from:s.pos])):
 			bracket++
 		case c == ']' && bracket > 0:
 			bracket--
@@ -182,6 +183,10 @@ func (s *scanner) atom(line []byte) token {
 		}
 	}
 	return token{kind: 'a', text: string(line[from:s.pos])}
+}
+
+func hasBrackets(item []byte) bool {
+	return bytes.EqualFold(item, []byte("BODY")) || bytes.EqualFold(item, []byte("BINARY")) || bytes.EqualFold(item, []byte("BODY.PEEK"))
 }
 
 // literalAt parses a trailing {n}, {n+} or ~{n}.

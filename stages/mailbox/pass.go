@@ -45,9 +45,13 @@ type pass struct {
 	place   place
 	names   []string // keys of the folders that have a state
 	jobs    []*job
-	others  []Skipped    // excluded and foreign folders
-	limit   int64        // of a message, bytes
-	held    atomic.Int64 // new messages in memory
+	others  []Skipped // excluded and foreign folders
+
+	// folders made under another name than planned: planned name -> path
+	elsewhere map[string][]string
+
+	limit int64        // of a message, bytes
+	held  atomic.Int64 // new messages in memory
 
 	mu     sync.Mutex
 	result Result
@@ -83,7 +87,7 @@ func (p Pass) begin(ctx context.Context) (*pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &pass{Pass: p, ctx: ctx, release: release, alone: own == 0}
+	r := &pass{Pass: p, ctx: ctx, release: release, alone: own == 0, elsewhere: map[string][]string{}}
 	r.reader = &lane{pass: r}
 	for range n {
 		r.lanes = append(r.lanes, &lane{pass: r})
@@ -273,15 +277,15 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 			kept[name] = st.Target
 		}
 	}
-	existing := map[string]listed{}
-	for _, l := range r.place.existing {
-		existing[l.wire] = l
+	folders, err := r.mapAll(r.lanes[0].dst, wanted, kept)
+	if err != nil {
+		return r.at(r.Target, err)
 	}
 	listedNow := map[string]bool{}
 	for _, l := range source {
 		listedNow[l.wire] = !l.noselect
 	}
-	for _, m := range mapFolders(wanted, r.place, kept, r.Options.Rename) {
+	for _, m := range folders {
 		j := &job{mapping: m, key: keys[m.source.wire], name: m.source.name(), st: states[m.source.wire], here: true, box: m.source.box}
 		if j.st == nil {
 			j.key, j.st = r.newKey(m.source.wire), &folderState{loaded: true}
@@ -289,12 +293,12 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 				j.st.Name = m.source.wire
 			}
 		}
-		r.adopt(j, existing)
+		r.adopt(j)
 	}
 	for _, name := range slices.Sorted(maps.Keys(states)) {
 		if st := states[name]; !listedNow[name] {
 			m := mapping{source: listed{wire: name, path: []string{st.shown(name)}}, target: st.Target}
-			r.adopt(&job{mapping: m, key: keys[name], name: st.shown(name), st: st, scanned: true}, existing)
+			r.adopt(&job{mapping: m, key: keys[name], name: st.shown(name), st: st, scanned: true})
 		}
 	}
 	return r.remember(ctx)
@@ -310,17 +314,26 @@ func (r *pass) newKey(name string) string {
 	return key
 }
 
-func (r *pass) adopt(j *job, existing map[string]listed) {
+func (r *pass) adopt(j *job) {
 	if j.st.Target == "" {
 		j.st.Target = j.mapping.target
 	}
-	if l, ok := existing[j.st.Target]; ok && !l.noselect {
+	if l := r.place.find(j.st.Target); l != nil && !l.noselect {
 		j.exists, j.target = true, l.box
+		if j.st.Target != l.wire { // the server's spelling, where case does not matter
+			j.st.Target, j.path = l.wire, l.path
+		}
 	}
-	if j.here && j.renamed() {
-		j.st.note(Skipped{Folder: j.name, Reason: FolderRenamed, Detail: joinShown(j.path)})
-	}
+	j.noteName()
 	r.jobs = append(r.jobs, j)
+}
+
+// noteName notes where the folder goes, if that is not where it was.
+func (j *job) noteName() {
+	j.st.Notes = slices.DeleteFunc(j.st.Notes, func(n Skipped) bool { return n.UID == 0 && n.Reason == FolderRenamed })
+	if j.here && j.renamed() {
+		j.st.note(Skipped{Folder: j.name, Reason: FolderRenamed, Detail: shownPath(j.path)})
+	}
 }
 
 // remember writes down which folders have a state, before any of them has.

@@ -79,7 +79,7 @@ func TestFolders(t *testing.T) {
 			"/", "",
 			folders{{"a.b", ""}, {"a_b", ""}},
 			".", "", nil, nil, nil,
-			map[string]string{"a.b": "a_b", "a_b": "a_b (2)"},
+			map[string]string{"a.b": wire("a．b"), "a_b": "a_b"},
 		},
 		"special use": {
 			"/", "",
@@ -144,7 +144,7 @@ func TestFolders(t *testing.T) {
 
 func TestNoTwoFoldersShareATarget(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		part := rapid.SampledFrom([]string{"a", "b", "a.b", "a_b", "INBOX", "inbox", "a (2)", "é", "%", "x\x01"})
+		part := rapid.SampledFrom([]string{"a", "A", "b", "a.b", "a．b", "a‛．b", "a_b", "INBOX", "inbox", "a (2)", "A (2)", "&AOk-", "%", "x\x01"})
 		var source []mailbox.Folder
 		seen := map[string]bool{}
 		for range rapid.IntRange(1, 12).Draw(rt, "folders") {
@@ -154,16 +154,47 @@ func TestNoTwoFoldersShareATarget(t *testing.T) {
 				source = append(source, mailbox.Folder{Name: n})
 			}
 		}
-		got := mailbox.Map("/", "", source, ".", rapid.SampledFrom([]string{"", "INBOX."}).Draw(rt, "prefix"), nil, nil, nil)
+		var existing []mailbox.Folder
+		for range rapid.IntRange(0, 4).Draw(rt, "existing") {
+			existing = append(existing, mailbox.Folder{Name: part.Draw(rt, "name")})
+		}
+		anyCase := rapid.Bool().Draw(rt, "any case")
+		prefix := rapid.SampledFrom([]string{"", "INBOX."}).Draw(rt, "prefix")
+		got := mailbox.MapCase(anyCase, "/", "", source, ".", prefix, existing, nil, nil)
 		used := map[string]string{}
 		for s, target := range got {
+			if anyCase {
+				target = strings.ToLower(target)
+			}
 			if other, twice := used[target]; twice {
 				rt.Fatalf("%q and %q both go to %q", s, other, target)
 			}
 			used[target] = s
 		}
+		shuffled := rapid.Permutation(source).Draw(rt, "order")
+		if diff := cmp.Diff(got, mailbox.MapCase(anyCase, "/", "", shuffled, ".", prefix, existing, nil, nil)); diff != "" {
+			rt.Fatalf("the order of listing matters: %s", diff)
+		}
+		// What was decided stays, and what is new finds another place.
+		kept := map[string]string{}
+		for i, f := range source {
+			if i%2 == 0 {
+				kept[f.Name] = got[f.Name]
+			}
+		}
+		if diff := cmp.Diff(got, mailbox.MapCase(anyCase, "/", "", source, ".", prefix, existing, got, nil)); diff != "" {
+			rt.Fatalf("what was decided changes: %s", diff)
+		}
+		for name, target := range mailbox.MapCase(anyCase, "/", "", source, ".", prefix, existing, kept, nil) {
+			if was, ok := kept[name]; ok && was != target {
+				rt.Fatalf("%q was %q and is %q", name, was, target)
+			}
+		}
 	})
 }
+
+// wire is a name as servers spell it.
+var wire = mailbox.EncodeName
 
 func TestExclude(t *testing.T) {
 	tests := map[string]struct {

@@ -34,7 +34,11 @@ func (p Pass) Examine(ctx context.Context) (Survey, error) {
 	}
 	wanted, notCarried, foreign := r.Options.wanted(source)
 	out.Findings = append(notCarried, foreign...)
-	for _, m := range mapFolders(wanted, r.place, nil, r.Options.Rename) {
+	folders, err := r.mapAll(dst, wanted, nil)
+	if err != nil {
+		return out, r.at(r.Target, err)
+	}
+	for _, m := range folders {
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
@@ -59,7 +63,7 @@ func (r *pass) survey(out *Survey, src *session, m mapping) error {
 	out.Folders++
 	name := m.source.name()
 	if m.renamed() {
-		out.Findings = append(out.Findings, Skipped{Folder: name, Reason: FolderRenamed, Detail: joinShown(m.path)})
+		out.Findings = append(out.Findings, Skipped{Folder: name, Reason: FolderRenamed, Detail: shownPath(m.path)})
 	}
 	if m.source.told && m.source.box.messages == 0 {
 		return nil
