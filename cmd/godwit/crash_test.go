@@ -114,14 +114,19 @@ func (w *crashWorld) put(address, folder string, n int) {
 	}
 }
 
+func (w *crashWorld) command(at string) *exec.Cmd {
+	cmd := exec.Command(w.bin, "run", "plan.yaml", "--now", at)
+	cmd.Dir = w.dir
+	return cmd
+}
+
 // run is one run that is killed at a point; 0: not killed. It returns the
 // labels of the points it passed.
 func (w *crashWorld) run(at string, point int) []string {
 	w.t.Helper()
 	log := filepath.Join(w.dir, "points")
 	os.Remove(log)
-	cmd := exec.Command(w.bin, "run", "plan.yaml", "--now", at)
-	cmd.Dir = w.dir
+	cmd := w.command(at)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GODWIT_CRASH_AT=%d", point), "GODWIT_CRASH_LOG="+log)
 	out, err := cmd.CombinedOutput()
 	killed := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL

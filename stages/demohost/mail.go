@@ -240,6 +240,16 @@ func (h *Host) Password(side Side, address string) string {
 	return ""
 }
 
+// SetPassword gives the account another password, as an admin side of a test's
+// own does.
+func (h *Host) SetPassword(side Side, address, password string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if a := h.accounts[side][address]; a != nil {
+		a.password = password
+	}
+}
+
 // MustChange says whether the target account was told to choose a new password
 // at the next login. In the demo it can sign in all the same.
 func (h *Host) MustChange(address string) bool {

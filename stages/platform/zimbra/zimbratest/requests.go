@@ -2,6 +2,7 @@ package zimbratest
 
 import (
 	"crypto/rand"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -79,7 +80,7 @@ func (s *Server) createAccount(body object) (object, error) {
 	if s.Domain != "" && !strings.HasSuffix(name, "@"+s.Domain) {
 		return nil, fault{"service.PERM_DENIED", "permission denied: can not create " + name}
 	}
-	if !strings.HasSuffix(name, "@new.example") {
+	if _, domain, _ := strings.Cut(name, "@"); !slices.Contains(s.Domains, domain) {
 		return nil, fault{"account.NO_SUCH_DOMAIN", "no such domain: " + name}
 	}
 	if _, err := s.find("name", name); err == nil {

@@ -41,8 +41,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(w http.ResponseWriter, name, token string, body object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls[name]++
-	var how Failure
+	how := s.failAt[len(s.log)]
+	s.log = append(s.log, name)
 	if list := s.failures[name]; len(list) > 0 {
 		how, s.failures[name] = list[0], list[1:]
 	}

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,7 @@ type Server struct {
 
 	Admin, AdminPassword string
 	Domain               string            // of a delegated administrator; "": a global one
+	Domains              []string          // that it has
 	COS                  map[string]string // what accounts have that they do not have themselves
 	TokenUses            int               // a token runs out after so many requests; 0: never
 	OnPassword           func(account, password string)
@@ -45,7 +47,8 @@ type Server struct {
 	accounts map[string]*Account // by name
 	tokens   map[string]int      // uses
 	failures map[string][]Failure
-	calls    map[string]int
+	failAt   map[int]Failure
+	log      []string
 	server   *httptest.Server
 }
 
@@ -71,13 +74,13 @@ var Failures = []Failure{Lost, Dropped, Unavailable, Busy, Garbage, Stranger, En
 // New starts a server that ends with the test.
 func New(t testing.TB) *Server {
 	s := &Server{
-		Admin: "admin@new.example", AdminPassword: rand.Text(),
+		Admin: "admin@new.example", AdminPassword: rand.Text(), Domains: []string{"new.example"},
 		COS: map[string]string{
 			"zimbraAccountStatus": "active", "zimbraImapEnabled": "TRUE", "zimbraPrefImapEnabled": "TRUE",
 			"zimbraPasswordMinLength": "6", "zimbraPasswordMaxLength": "64",
 			"zimbraMailTrashLifetime": "0", "zimbraMailSpamLifetime": "0", "zimbraMailMessageLifetime": "0",
 		},
-		accounts: map[string]*Account{}, tokens: map[string]int{}, failures: map[string][]Failure{}, calls: map[string]int{},
+		accounts: map[string]*Account{}, tokens: map[string]int{}, failures: map[string][]Failure{}, failAt: map[int]Failure{},
 	}
 	s.server = httptest.NewTLSServer(s)
 	t.Cleanup(s.server.Close)
@@ -143,11 +146,29 @@ func (s *Server) FailNext(name string, how ...Failure) {
 	s.failures[name] = append(s.failures[name], how...)
 }
 
-// Calls is how often a request was received.
-func (s *Server) Calls(name string) int {
+// FailAt lets the n-th request of all, from 0, go wrong.
+func (s *Server) FailAt(n int, how Failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.calls[name]
+	s.failAt[n] = how
+}
+
+// Log is the names of all requests so far, in order.
+func (s *Server) Log() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.log)
+}
+
+// Calls is how often a request was received.
+func (s *Server) Calls(name string) int {
+	n := 0
+	for _, one := range s.Log() {
+		if one == name {
+			n++
+		}
+	}
+	return n
 }
 
 // Expire makes every token invalid.
