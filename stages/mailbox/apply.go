@@ -245,7 +245,7 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 	}
 	st.SourceValidity, st.Next, st.Messages = j.box.validity, j.box.next, uint32(j.seen)
 	st.ModSeq = j.box.modseq
-	if l.pass.Options.CatchUp {
+	if l.pass.Options.CatchUp && !l.pass.home {
 		st.ModSeq = 0 // flags and deletions were not looked at
 	}
 	st.Complete, st.Matching = j.here, false

@@ -18,12 +18,12 @@ const maxRedials = 20 // per lane and pass: then the server is not well
 
 func (l *lane) source() (*session, error) {
 	s, err := l.live(&l.src, l.pass.Source)
-	return s, onSide("source", err)
+	return s, onSide(l.pass.side("source", "target"), err)
 }
 
 func (l *lane) target() (*session, error) {
 	s, err := l.live(&l.dst, l.pass.Target)
-	return s, onSide("target", err)
+	return s, onSide(l.pass.side("target", "source"), err)
 }
 
 // live is the connection, opened again if it was lost. It lives as long as the

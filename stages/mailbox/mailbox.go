@@ -148,6 +148,8 @@ type Pass struct {
 	Source, Target Endpoint
 	Store          Store
 	Options        Options
+
+	home bool // of a Back: from the target to the source
 }
 
 // Survey is what validate wants to know of an account before anything moves.

@@ -125,8 +125,18 @@ func (r *pass) close() {
 }
 
 func (r *pass) run(ctx context.Context) error {
+	if !r.Options.CatchUp {
+		if err := took(ctx, r.Store); err != nil {
+			return err
+		}
+	}
 	if err := r.list(ctx); err != nil {
 		return err
+	}
+	if r.Options.Final {
+		if err := r.markCutover(ctx); err != nil {
+			return err
+		}
 	}
 	if err := r.settleMove(ctx); err != nil {
 		return err

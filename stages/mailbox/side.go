@@ -16,3 +16,11 @@ func onSide(side string, err error) error {
 	}
 	return &SideError{side, err}
 }
+
+// side is the account's word for a side: a pass that goes home has them swapped.
+func (r *pass) side(there, home string) string {
+	if r.home {
+		return home
+	}
+	return there
+}
