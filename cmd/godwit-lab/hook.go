@@ -17,6 +17,7 @@ var errLater = errors.New("try again later")
 // request is what Godwit's exec drivers write to stdin (DESIGN.md, 5.3).
 type request struct {
 	Action        string    `json:"action"`
+	Rollback      bool      `json:"rollback"` // a person has a switched account thawed
 	Plan          string    `json:"plan"`
 	Batch         string    `json:"batch"`
 	Service       string    `json:"service"`
@@ -84,6 +85,11 @@ func (s side) route(ctx context.Context, r request, stdout io.Writer) error {
 		}
 		return s.kick(ctx, name)
 	case "thaw":
+		if r.Rollback {
+			if err := s.drop("routed", name); err != nil {
+				return err
+			}
+		}
 		if s.has("routed", name) {
 			return fmt.Errorf("%s is switched to the target: thawing it would split its mail", name)
 		}

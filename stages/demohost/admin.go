@@ -31,6 +31,7 @@ const (
 // request is what the exec driver writes to a hook's stdin.
 type request struct {
 	Action        string `json:"action"`
+	Rollback      bool   `json:"rollback"`
 	Account       string `json:"account"`
 	TargetAccount string `json:"target_account"`
 	Password      string `json:"password"`
@@ -92,7 +93,10 @@ func (h *Host) doSource(q request) (platform.State, error) {
 		}
 		h.states[q.Account] = platform.Frozen
 		h.kickOut(q.Account)
-	case "thaw": // of a switched account: how a person rolls back
+	case "thaw":
+		if h.state(q.Account) == platform.Switched && !q.Rollback {
+			return "", fmt.Errorf("%q is switched: thawing it would split its mail", q.Account)
+		}
 		delete(h.states, q.Account)
 		delete(h.route, q.Account)
 		h.flush(q.Account)

@@ -53,7 +53,7 @@ func (p Platform) act(ctx context.Context, action string, r platform.Request, pa
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	state, how, err := p.Host.act(request{Action: action, Account: r.Account, TargetAccount: r.TargetAccount, Password: password})
+	state, how, err := p.Host.act(request{Action: action, Rollback: r.Rollback, Account: r.Account, TargetAccount: r.TargetAccount, Password: password})
 	switch {
 	case how == Lost:
 		return "", platform.ErrUnknown

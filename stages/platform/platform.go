@@ -26,6 +26,7 @@ type Request struct {
 	Account, Login        string // at the source
 	Target, TargetAccount string
 	Deadline              time.Time // the freeze must be over by then
+	Rollback              bool      // Thaw: a person puts a switched account back
 
 	// For an account that is made anew; empty where the list does not say.
 	Name, Locale string
@@ -45,7 +46,8 @@ const (
 type Freezer interface {
 	// Freeze stops delivery and logins until Thaw or Switch.
 	Freeze(ctx context.Context, r Request) error
-	// Thaw undoes Freeze.
+	// Thaw undoes Freeze. With r.Rollback it undoes Switch as well, and Check
+	// says Open; without it a driver may refuse to thaw what is switched.
 	Thaw(ctx context.Context, r Request) error
 	// Switch routes the account to the target. It is never undone by itself.
 	Switch(ctx context.Context, r Request) error

@@ -27,6 +27,9 @@ func Freezer(t *testing.T, new func(t *testing.T) (platform.Freezer, platform.Re
 		"an account can be frozen again after a thaw":    {[]string{"freeze", "thaw", "freeze"}, platform.Frozen},
 		"a switched account is switched":                 {[]string{"freeze", "switch"}, platform.Switched},
 		"switching twice is switching once":              {[]string{"freeze", "switch", "switch"}, platform.Switched},
+		"rollback undoes switch":                         {[]string{"freeze", "switch", "rollback"}, platform.Open},
+		"rolling back twice is rolling back once":        {[]string{"freeze", "switch", "rollback", "rollback"}, platform.Open},
+		"who was rolled back can move again":             {[]string{"freeze", "switch", "rollback", "freeze", "switch"}, platform.Switched},
 		"a try that starts over after a thaw can switch": {[]string{"freeze", "thaw", "freeze", "switch"}, platform.Switched},
 	}
 	for name, tt := range tests {
@@ -66,6 +69,9 @@ func freezerAction(ctx context.Context, f platform.Freezer, action string, r pla
 	case "freeze":
 		return f.Freeze(ctx, r)
 	case "thaw":
+		return f.Thaw(ctx, r)
+	case "rollback":
+		r.Rollback = true
 		return f.Thaw(ctx, r)
 	case "switch":
 		return f.Switch(ctx, r)

@@ -115,6 +115,7 @@ func (d *Driver) name() string {
 // request is the object on the program's stdin (DESIGN 5.3).
 type request struct {
 	Action        string `json:"action"`
+	Rollback      bool   `json:"rollback,omitempty"` // of thaw
 	Plan          string `json:"plan"`
 	Batch         string `json:"batch"`
 	Service       string `json:"service"`
@@ -130,6 +131,7 @@ func newRequest(action string, r platform.Request) request {
 	q := request{
 		Action: action, Plan: r.Plan, Batch: r.Batch, Service: r.Service,
 		Account: r.Account, Login: r.Login, Target: r.Target, TargetAccount: r.TargetAccount,
+		Rollback: r.Rollback,
 	}
 	if !r.Deadline.IsZero() {
 		q.Deadline = r.Deadline.Format(time.RFC3339)
