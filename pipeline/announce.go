@@ -18,7 +18,7 @@ func forService(s Subject, now time.Time) []Task {
 	if waits(s.State, now) || s.somebodyWaits(now) {
 		return nil
 	}
-	kinds := []func(Subject, time.Time) []Task{validation, cancelled, changed, deferred, announcement, finished}
+	kinds := []func(Subject, time.Time) []Task{validation, cancelled, rolledBack, changed, deferred, announcement, finished}
 	if s.Batch.Hold {
 		kinds = kinds[:1]
 	}
@@ -101,7 +101,7 @@ func announcement(s Subject, now time.Time) []Task {
 		for _, r := range s.unanswered(t.Notice) {
 			told := s.State.Kept[n.Days]
 			if r.Account != "" {
-				told = s.Accounts[r.Account].Phase == ledger.Switched || s.needsNoCopy(n, r, now)
+				told = s.Accounts[r.Account].Moved() || s.needsNoCopy(n, r, now)
 			}
 			if !told {
 				t.Notice.To = append(t.Notice.To, r)
@@ -163,7 +163,7 @@ func cancelled(s Subject, _ time.Time) []Task {
 			continue
 		}
 		state := s.Accounts[a.Address]
-		if state.Promise != nil && !state.InCutover() && state.Phase != ledger.Switched {
+		if state.Promise != nil && !state.InCutover() && !state.Moved() {
 			only = append(only, a.Address)
 		}
 	}
@@ -173,6 +173,25 @@ func cancelled(s Subject, _ time.Time) []Task {
 	t := s.notice(Event, s.nextID("cancelled"), s.event("cancelled"))
 	t.Notice.Sequence++
 	t.Notice.Reason, t.Notice.Only = s.whyCancelled(only), only
+	t.Night = nightFor(s.Batch, s.Accounts[only[0]])
+	t.Notice.To = s.unanswered(t.Notice)
+	return []Task{t}
+}
+
+// rolledBack: accounts that are back at the source.
+func rolledBack(s Subject, _ time.Time) []Task {
+	var only []string
+	for _, a := range s.Service.Accounts {
+		if state := s.Accounts[a.Address]; state.Phase == ledger.RolledBack && !state.ToldBack {
+			only = append(only, a.Address)
+		}
+	}
+	if len(only) == 0 {
+		return nil
+	}
+	t := s.notice(Event, s.nextID("rolled-back"), s.event("rolled-back"))
+	t.Notice.Sequence++
+	t.Notice.Only = only
 	t.Night = nightFor(s.Batch, s.Accounts[only[0]])
 	t.Notice.To = s.unanswered(t.Notice)
 	return []Task{t}
@@ -229,6 +248,7 @@ func finished(s Subject, _ time.Time) []Task {
 		switch {
 		case s.Accounts[a.Address].Phase == ledger.Switched:
 			moved++
+		case s.Accounts[a.Address].Back():
 		case a.Action != "skip":
 			return nil
 		}
@@ -240,7 +260,7 @@ func finished(s Subject, _ time.Time) []Task {
 		if n.When != "done" {
 			continue
 		}
-		t := s.notice(Event, fmt.Sprintf("done@%d", moved), n)
+		t := s.notice(Event, s.doneID(moved), n)
 		for _, a := range s.Service.Accounts {
 			if state := s.Accounts[a.Address]; state.Phase == ledger.Switched && !state.ToldDone {
 				t.Notice.Only = append(t.Notice.Only, a.Address)
@@ -252,6 +272,22 @@ func finished(s Subject, _ time.Time) []Task {
 		}
 	}
 	return nil
+}
+
+// doneID names the notice that so many have moved: another one each time that
+// the service moves again.
+func (s Subject) doneID(moved int) string {
+	id := fmt.Sprintf("done@%d", moved)
+	times := 0
+	for other := range s.State.Notices {
+		if strings.HasPrefix(other, "rolled-back@") {
+			times++
+		}
+	}
+	if times > 0 {
+		id += fmt.Sprintf(".%d", times)
+	}
+	return id
 }
 
 // event is the plan's line for an event; unless it says otherwise, everyone

@@ -32,6 +32,13 @@ func Conclude(ctx context.Context, t Task, j Journal, now time.Time) error {
 				return err
 			}
 		}
+	case when == "rolled-back":
+		for _, address := range t.Notice.Only {
+			if err := j.Account(address).End(ctx, "rolled back", ledger.Note, "", func(s *ledger.State) { s.ToldBack = true }); err != nil {
+				return err
+			}
+		}
+		return t.sequence(ctx, j)
 	case when == "cancelled":
 		for _, address := range t.Notice.Only {
 			if err := j.Account(address).End(ctx, "promise", ledger.Note, "called off", func(s *ledger.State) { s.Promise = nil }); err != nil {
@@ -47,7 +54,7 @@ func Conclude(ctx context.Context, t Task, j Journal, now time.Time) error {
 func (t Task) announced(ctx context.Context, j Journal) error {
 	for _, a := range t.Service.Accounts {
 		of := j.Account(a.Address)
-		if a.Action == "skip" || of.State().Promise != nil || of.State().Phase == ledger.Switched {
+		if a.Action == "skip" || of.State().Promise != nil || of.State().Moved() {
 			continue
 		}
 		if err := t.promise(ctx, of, a); err != nil {

@@ -59,7 +59,7 @@ func subject(plan *plans.Plan, batch *plans.Batch, service plans.Service, rows m
 func (s Subject) moving() []plans.Account {
 	var list []plans.Account
 	for _, a := range s.Service.Accounts {
-		if a.Action == "migrate" && s.Accounts[a.Address].Phase != ledger.Switched {
+		if a.Action == "migrate" && !s.Accounts[a.Address].Moved() {
 			list = append(list, a)
 		}
 	}
@@ -109,8 +109,8 @@ func forAccount(s Subject, a plans.Account, blocked bool, now time.Time) (Task, 
 	if state.InCutover() {
 		return s.underway(a, state, now)
 	}
-	if state.Phase == ledger.Switched { // whatever the others wait for
-		return s.accountTask(Copy, CatchUp, a), s.catchesUp(state, now)
+	if state.Moved() { // whatever the others wait for
+		return s.accountTask(Copy, CatchUp, a), !state.Back() && s.catchesUp(state, now)
 	}
 	if a.Action != "migrate" || s.Batch.Hold || waitsForPerson(s.State) || waits(state, now) {
 		return Task{}, false

@@ -54,7 +54,7 @@ func nightAfter(batch *plans.Batch, earliest time.Time) Night {
 // deferred to.
 func nightFor(batch *plans.Batch, state ledger.State) Night {
 	own, err := time.ParseInLocation(dateLayout, state.Night, batch.Date.Location())
-	if err == nil && state.Phase == ledger.Switched {
+	if err == nil && state.Moved() {
 		return NightOf(batch, own) // it was that one, whatever the plan says now
 	}
 	if err != nil || own.Before(batch.Date) {

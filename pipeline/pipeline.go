@@ -54,6 +54,9 @@ const (
 	Copy        = "copy"
 	Credentials = "credentials"
 	Report      = "report"
+
+	// Rollback stands beside the way: only a person asks for it.
+	Rollback = "rollback"
 )
 
 // Step says which of a stage's jobs is due.

@@ -123,7 +123,7 @@ func Blocked(s Subject, now time.Time) *Block {
 // someMoved says that accounts of the service have moved: what holds the others
 // is said of each.
 func (s Subject) someMoved() bool {
-	return slices.ContainsFunc(s.Service.Accounts, func(a plans.Account) bool { return s.Accounts[a.Address].Phase == ledger.Switched })
+	return slices.ContainsFunc(s.Service.Accounts, func(a plans.Account) bool { return s.Accounts[a.Address].Moved() })
 }
 
 // deferredSome says that the service's own night has passed: its notices are

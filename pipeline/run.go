@@ -306,7 +306,7 @@ func (r *Runner) forgotten(jobs []*job) []error {
 	for _, name := range slices.Sorted(maps.Keys(r.books)) {
 		b := r.books[name]
 		for _, key := range sorted(b.rows) {
-			if s := b.state(key); s.Promise != nil && s.Phase != ledger.Switched && !listed[key] {
+			if s := b.state(key); s.Promise != nil && !s.Moved() && !listed[key] {
 				list = append(list, fmt.Errorf("%s: announced for %s, and no longer in any list: put it back, with action: skip if it is not to move (that sends the notice \"cancelled\")", key.Account, s.Promise.Date))
 			}
 		}
@@ -327,6 +327,13 @@ func (r *Runner) end(jobs []*job, tally Tally, err error) (Tally, error) {
 		for _, a := range s.moving() {
 			if state := s.Accounts[a.Address]; state.Trouble != ledger.None {
 				tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: %s: %s", a.Address, state.Trouble, state.Detail))
+			}
+		}
+	}
+	for _, j := range jobs {
+		for _, a := range j.subject.Service.Accounts {
+			if state := j.book.subject(j.subject).Accounts[a.Address]; state.Phase == ledger.RollingBack {
+				tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: its rollback is not finished: repeat godwit rollback --service %s", a.Address, j.subject.Service.Name))
 			}
 		}
 	}

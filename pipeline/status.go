@@ -14,6 +14,10 @@ func Status(a plans.Account, state, service ledger.State) string {
 	switch {
 	case state.Phase == ledger.Switched:
 		return "done"
+	case state.Phase == ledger.RolledBack:
+		return "rolled-back"
+	case state.Phase == ledger.RollingBack:
+		return "held"
 	case state.InCutover():
 		return "frozen"
 	case a.Action == "skip":
@@ -42,6 +46,8 @@ func Reason(a plans.Account, state, service ledger.State) string {
 		if a.Action == "hold" {
 			return "held-by-operator"
 		}
+	case "rolled-back":
+		return "rolled-back"
 	case "deferred", "failed":
 	default:
 		return ""

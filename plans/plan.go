@@ -27,7 +27,7 @@ type Plan struct {
 	Promises      Promises           `yaml:"promises" doc:"checked by validate, stated in notices, proved in reports"`
 	Notices       Notices            `yaml:"notices" doc:"what customers are told, and when; without it nothing is promised"` // a batch has its own, already overridden
 	Window        Window             `yaml:"window" doc:"when cutovers may happen"`
-	RollbackFor   time.Duration      `yaml:"rollback_for" kind:"duration" default:"3d" inert:"yes" doc:"how long after the switch a service can be put back"`
+	RollbackFor   time.Duration      `yaml:"rollback_for" kind:"duration" default:"3d" doc:"how long after the switch \"godwit rollback\" can put a service back"`
 	Copy          Copy               `yaml:"copy" doc:"how mail is copied"`
 	Passwords     Passwords          `yaml:"passwords" doc:"whether users get new passwords"`
 	Output        Output             `yaml:"output" doc:"what is written for people"`

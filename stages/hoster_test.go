@@ -482,5 +482,5 @@ func must(t *testing.T, err error) {
 
 // thawRequest is what a person's own tools would ask of the platform for anna.
 func (h *hoster) thawRequest() platform.Request {
-	return platform.Request{Account: anna, TargetAccount: anna}
+	return platform.Request{Account: anna, TargetAccount: anna, Rollback: true}
 }

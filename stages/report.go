@@ -78,7 +78,7 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 func (r Report) services(b *plans.Batch, states []ledger.State) iter.Seq[plans.Service] {
 	gone := map[string][]plans.Account{}
 	for _, s := range states {
-		if s.Key.Account != "" && s.Thaw != nil && (s.Phase == ledger.Switched || !s.PasswordSet.IsZero()) {
+		if s.Key.Account != "" && s.Thaw != nil && (s.Moved() || !s.PasswordSet.IsZero()) {
 			q := s.Thaw.Request
 			a := plans.Account{Service: s.Key.Service, Address: s.Key.Account, Action: "migrate", Passwords: "keep", Target: q["target"], TargetAccount: q["target_account"]}
 			if !s.PasswordAt.IsZero() {
@@ -200,7 +200,7 @@ func (r Report) target(a plans.Account) *plans.Target {
 // plain is the customer's reason: one of a fixed set of sentences, or the
 // list's own reason for a skipped account.
 func (r Report) plain(b *plans.Batch, a plans.Account, state, service ledger.State) string {
-	if a.Action == "skip" && state.Phase != ledger.Switched {
+	if a.Action == "skip" && !state.Moved() {
 		return a.Reason
 	}
 	codes := r.remarks(b, a, state)
@@ -279,7 +279,7 @@ func notified(service ledger.State) time.Time {
 
 func (r Report) skipped(ctx context.Context, key ledger.Key) ([]mailbox.Skipped, error) {
 	var all []mailbox.Skipped
-	for _, name := range []string{keptSkipped, keptNotes} {
+	for _, name := range []string{keptSkipped, keptNotes, keptBack} {
 		data, err := r.Ledger.Kept(ctx, key, name)
 		if err != nil {
 			return nil, err

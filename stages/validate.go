@@ -64,7 +64,7 @@ func (v Validate) Run(ctx context.Context, task pipeline.Task, journal pipeline.
 	service := task.Service
 	service.Accounts = slices.DeleteFunc(slices.Clone(service.Accounts), func(a plans.Account) bool {
 		state := journal.Account(a.Address).State()
-		return state.Phase == ledger.Switched || state.InCutover()
+		return state.Moved() || state.InCutover()
 	})
 	general, accounts := v.Check(ctx, task.Batch, service)
 	if ctx.Err() != nil {

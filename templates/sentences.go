@@ -164,6 +164,16 @@ var sentences = map[string]sentence{
 		"Le service a été résilié par le client.",
 		"Der Dienst wurde vom Kunden gekündigt.",
 	},
+	"rolled-back": {
+		"The mailbox is back on the old mail server. What had arrived on the new one in the meantime has been brought back.",
+		"La boîte aux lettres est de retour sur l’ancien serveur de messagerie. Ce qui était arrivé entre-temps sur le nouveau y a été rapporté.",
+		"Das Postfach ist wieder auf dem bisherigen Mailserver. Was inzwischen auf dem neuen eingetroffen war, wurde zurückgebracht.",
+	},
+	"not-brought-back": {
+		"The message arrived on the new mail server after the move and could not be brought back to the old one; the new one still has it.",
+		"Le message est arrivé sur le nouveau serveur après la migration et n’a pas pu être rapporté sur l’ancien ; le nouveau l’a toujours.",
+		"Die Nachricht traf nach dem Umzug auf dem neuen Mailserver ein und ließ sich nicht zurückbringen; der neue hat sie noch.",
+	},
 	"held-by-operator": {
 		"We have put the move on hold.",
 		"Nous avons suspendu la migration.",

@@ -15,7 +15,9 @@ func retryCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "retry PLAN", Short: "Say: go on, to what is held or has failed", Args: cobra.ExactArgs(1),
 		Long: `A person's word that an account or a service may go on: its trouble is cleared,
-notices that were refused or are unknown go out again at the next run.`,
+notices that were refused or are unknown go out again at the next run. What was
+rolled back, named with --account or --service, may move again: it is announced
+anew, so give its batch a later date first.`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if account != "" && service != "" {
 				return exit{exitWrong, errors.New("--account or --service, not both; neither means everything")}
@@ -33,12 +35,20 @@ notices that were refused or are unknown go out again at the next run.`,
 			for _, b := range plan.Batches {
 				batches = append(batches, b.Name)
 			}
-			n, err := pipeline.Retry(c.Context(), l, clock, batches, func(k ledger.Key) bool {
+			match := func(k ledger.Key) bool {
 				return account == "" && service == "" || account != "" && k.Account == account || service != "" && k.Service == service
-			})
+			}
+			again := 0
+			if account+service != "" { // never by a word that is meant for all
+				if again, err = pipeline.MoveAgain(c.Context(), l, clock, batches, match); err != nil {
+					return err
+				}
+			}
+			n, err := pipeline.Retry(c.Context(), l, clock, batches, match)
 			if err != nil {
 				return err
 			}
+			n += again
 			if n == 0 {
 				return exit{exitWrong, fmt.Errorf("nothing of %s is held or has failed", account+service+map[bool]string{true: "the plan"}[account+service == ""])}
 			}

@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 //	host DIR                   starts the demo's host and writes its plan into DIR
 //	fail ACTION TIMES HOW      the host's next answers: later, broken, lost
 //	state ACCOUNT WANT         how the host's admin side has it: open, frozen, switched
+//	arrive ACCOUNT FOLDER N    so many messages arrive at the target
+//	holds SIDE ACCOUNT N       how many messages the source or target has
 //	mode PERM FILE…            the permissions, as in 0700
 //	unguard LEDGER             kills the guard of that ledger's run
 //	until PATTERN PROGRAM …    calls the program until it prints the pattern
@@ -51,6 +53,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"host": startHost, "fail": failNext, "state": checkState, "mode": checkMode, "unguard": unguard, "until": until,
+			"arrive": arrive, "holds": holds,
 		},
 	})
 }
@@ -83,7 +86,10 @@ func exits(args []string) int {
 }
 
 // hosted is the demo host of a script.
-type hosted struct{ *demohost.Host }
+type hosted struct {
+	*demohost.Host
+	arrived int
+}
 
 func hostOf(ts *testscript.TestScript) *hosted { return ts.Value(hosted{}).(*hosted) }
 
@@ -119,6 +125,31 @@ func checkState(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if (string(got) == args[1]) == neg {
 		ts.Fatalf("%s is %s", args[0], got)
+	}
+}
+
+func arrive(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: arrive ACCOUNT FOLDER N")
+	}
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	host := hostOf(ts)
+	for range n {
+		host.arrived++
+		text := fmt.Sprintf("From: a@b.example\r\nMessage-ID: <arrived-%d@b.example>\r\nSubject: new %[1]d\r\n\r\nbody\r\n", host.arrived)
+		ts.Check(host.Put(demohost.Target, args[0], demohost.Message{Folder: args[1], Body: []byte(text), Date: time.Now()}))
+	}
+}
+
+func holds(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: holds SIDE ACCOUNT N")
+	}
+	list, err := hostOf(ts).Mailbox(demohost.Side(args[0]), args[1])
+	ts.Check(err)
+	if (strconv.Itoa(len(list)) == args[2]) == neg {
+		ts.Fatalf("the %s of %s has %d messages", args[0], args[1], len(list))
 	}
 }
 

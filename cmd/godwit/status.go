@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,6 +99,8 @@ func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string)
 	switch {
 	case a.Action != "migrate":
 		st.Detail = a.Reason
+	case state.Back():
+		st.Detail, st.Hint = back(s, state, now, file)
 	case st.Status == "held", st.Status == "failed":
 		st.Hint = hint(s, a, state, file)
 	case state.Phase == ledger.Switching:
@@ -107,10 +110,27 @@ func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string)
 		zone := s.Plan.Timezone
 		st.Detail = "frozen since " + state.FrozenAt.In(zone).Format("15:04:05") + ", must be open by " + state.Deadline.In(zone).Format("15:04:05")
 		st.Hint = fmt.Sprintf("if no run is at work: godwit thaw %s --account %s", file, a.Address)
-	case st.Status != "done":
+	case st.Status == "done":
+		if until := state.SwitchedAt.Add(s.Plan.RollbackFor); now.Before(until) {
+			st.Detail = "a rollback is possible until " + until.In(s.Plan.Timezone).Format("2006-01-02 15:04")
+		}
+	default:
 		st.Next = pipeline.Schedule(s, now)
 	}
 	return st
+}
+
+// back says how an account that is rolled back stands, and what a person can do.
+func back(s pipeline.Subject, state ledger.State, now time.Time, file string) (detail, hint string) {
+	again := fmt.Sprintf("godwit rollback %s --service %s", file, s.Service.Name)
+	if state.Phase == ledger.RollingBack {
+		return cmp.Or(state.Detail, "its rollback was interrupted"), "finish it: " + again
+	}
+	hint = fmt.Sprintf("to move it again, give its batch a later date, then: godwit retry %s --service %s; it is announced anew", file, s.Service.Name)
+	if until := state.RolledAt.Add(s.Plan.RollbackFor); now.Before(until) {
+		hint = fmt.Sprintf("what arrives late at the target, until %s: %s; %s", until.In(s.Plan.Timezone).Format("2006-01-02 15:04"), again, hint)
+	}
+	return fmt.Sprintf("%d messages carried back", state.CarriedBack), hint
 }
 
 // hint says what a person can do for an account that waits for one.
@@ -182,7 +202,7 @@ func table(out io.Writer, all []standing, zone *time.Location) error {
 // sum says how many accounts stand where.
 func sum(counts map[string]int) string {
 	var sums []string
-	for _, word := range []string{"pending", "notified", "copying", "ready", "frozen", "done", "deferred", "failed", "held", "skipped"} {
+	for _, word := range []string{"pending", "notified", "copying", "ready", "frozen", "done", "deferred", "failed", "held", "skipped", "rolled-back"} {
 		if counts[word] > 0 {
 			sums = append(sums, fmt.Sprintf("%d %s", counts[word], word))
 		}

@@ -6,7 +6,8 @@ import (
 )
 
 // Phase is how far an account has come. Phases only move forward, except that
-// an undone cutover goes from Frozen, Verified or Ready back to Copied.
+// an undone cutover goes from Frozen, Verified or Ready back to Copied, and so
+// does an account that was rolled back when a person lets it move again.
 type Phase string
 
 // The phases in their order.
@@ -19,6 +20,10 @@ const (
 	Ready     Phase = "ready"     // credentials are set: nothing is missing but the switch
 	Switching Phase = "switching" // the point of no return: completed, never undone
 	Switched  Phase = "switched"  // routing points to the target
+
+	// A person's rollback, from Switched.
+	RollingBack Phase = "rolling-back" // begun: finished by repeating it, never undone
+	RolledBack  Phase = "rolled-back"  // routing points to the source again
 )
 
 // Trouble is why an account does not move on.
@@ -57,7 +62,10 @@ type State struct {
 	ReleasedAt  time.Time     `json:"released_at,omitzero"`
 	Interrupted time.Duration `json:"interrupted,omitempty"` // all its freezes together
 	SwitchedAt  time.Time     `json:"switched_at,omitzero"`
-	ToldDone    bool          `json:"told_done,omitempty"` // by the notice "done"
+	ToldDone    bool          `json:"told_done,omitempty"`    // by the notice "done"
+	RolledAt    time.Time     `json:"rolled_at,omitzero"`     // the rollback's end
+	CarriedBack int           `json:"carried_back,omitempty"` // messages
+	ToldBack    bool          `json:"told_back,omitempty"`    // by the notice "rolled-back"
 	VerifiedAt  time.Time     `json:"verified_at,omitzero"`
 	Thaw        *Thaw         `json:"thaw,omitempty"`        // how to thaw or switch it without the plan
 	NotFrozen   bool          `json:"not_frozen,omitempty"`  // driver none: nothing was frozen
@@ -164,6 +172,12 @@ func (s *State) Release(now time.Time) {
 		s.Interrupted += now.Sub(s.FrozenAt)
 	}
 }
+
+// Moved says that the account has been switched; a rollback may have followed.
+func (s State) Moved() bool { return s.Phase == Switched || s.Back() }
+
+// Back says that the account was rolled back, or is about to be.
+func (s State) Back() bool { return s.Phase == RollingBack || s.Phase == RolledBack }
 
 // InCutover says that a cutover has begun and has not ended.
 func (s State) InCutover() bool {
