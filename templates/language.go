@@ -61,6 +61,64 @@ var languages = map[string]language{
 		unit: [3][2]string{{"Tag", "Tagen"}, {"Stunde", "Stunden"}, {"Minute", "Minuten"}},
 		and:  " und ",
 	},
+	"es": {
+		days:   "domingo lunes martes miércoles jueves viernes sábado",
+		months: "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+		date:   iberian("%s %d de\u00a0%s de %d"),
+		clock:  shortClock,
+		unit:   [3][2]string{{"día", "días"}, {"hora", "horas"}, {"minuto", "minutos"}},
+		and:    " y ",
+	},
+	"it": {
+		days:   "domenica lunedì martedì mercoledì giovedì venerdì sabato",
+		months: "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
+		date: func(day string, number int, month string, year int) string {
+			if number == 1 {
+				return fmt.Sprintf("%s 1º\u00a0%s %d", day, month, year)
+			}
+			return fmt.Sprintf("%s %d\u00a0%s %d", day, number, month, year)
+		},
+		clock: shortClock,
+		unit:  [3][2]string{{"giorno", "giorni"}, {"ora", "ore"}, {"minuto", "minuti"}},
+		and:   " e ",
+	},
+	"pt": {
+		days:   "domingo segunda-feira terça-feira quarta-feira quinta-feira sexta-feira sábado",
+		months: "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
+		date:   iberian("%s, %d de\u00a0%s de %d"),
+		clock:  shortClock,
+		unit:   [3][2]string{{"dia", "dias"}, {"hora", "horas"}, {"minuto", "minutos"}},
+		and:    " e ",
+	},
+	"nl": {
+		days:   "zondag maandag dinsdag woensdag donderdag vrijdag zaterdag",
+		months: "januari februari maart april mei juni juli augustus september oktober november december",
+		date: func(day string, number int, month string, year int) string {
+			return fmt.Sprintf("%s %d\u00a0%s %d", day, number, month, year)
+		},
+		clock: func(hour, minute int) string { return fmt.Sprintf("%d:%02d\u00a0uur", hour, minute) },
+		unit:  [3][2]string{{"dag", "dagen"}, {"uur", "uur"}, {"minuut", "minuten"}},
+		and:   " en ",
+	},
+	"pl": {
+		days:   "niedziela poniedziałek wtorek środa czwartek piątek sobota",
+		months: "stycznia lutego marca kwietnia maja czerwca lipca sierpnia września października listopada grudnia", // in the genitive, as after a number
+		date: func(day string, number int, month string, year int) string {
+			return fmt.Sprintf("%s, %d\u00a0%s %d", day, number, month, year)
+		},
+		clock: shortClock,
+		// Abbreviated: Polish has a third form for some numbers.
+		unit: [3][2]string{{"dzień", "dni"}, {"godz.", "godz."}, {"min", "min"}},
+		and:  " i ",
+	},
+}
+
+func shortClock(hour, minute int) string { return fmt.Sprintf("%d:%02d", hour, minute) }
+
+func iberian(format string) func(string, int, string, int) string {
+	return func(day string, number int, month string, year int) string {
+		return fmt.Sprintf(format, day, number, month, year)
+	}
 }
 
 // languageOf finds the nearest language that dates can be written in. A

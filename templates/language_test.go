@@ -24,6 +24,11 @@ func TestWrittenInTheLanguage(t *testing.T) {
 		"French, the first":      {"fr", at(8, 1, 9, 5), 61 * time.Minute, "DE", "samedi 1er août 2026|9 h 05|1 heure et 1 minute|Allemagne"},
 		"French, a full hour":    {"fr", at(2, 28, 22, 0), time.Minute, "CH", "samedi 28 février 2026|22 h|1 minute|Suisse"},
 		"German":                 {"de", at(3, 31, 7, 30), 49 * time.Hour, "FR", "Dienstag, 31. März 2026|7:30 Uhr|2 Tagen und 1 Stunde|Frankreich"},
+		"Spanish":                {"es", at(5, 1, 7, 30), 49 * time.Hour, "FR", "viernes 1 de mayo de 2026|7:30|2 días y 1 hora|Francia"},
+		"Italian, the first":     {"it", at(5, 1, 0, 0), 2 * time.Minute, "DE", "venerdì 1º maggio 2026|0:00|2 minuti|Germania"},
+		"Portuguese":             {"pt", at(12, 2, 22, 0), 61 * time.Minute, "DE", "quarta-feira, 2 de dezembro de 2026|22:00|1 hora e 1 minuto|Alemanha"},
+		"Dutch":                  {"nl", at(12, 2, 22, 0), 15 * time.Minute, "FR", "woensdag 2 december 2026|22:00 uur|15 minuten|Frankrijk"},
+		"Polish":                 {"pl", at(12, 2, 22, 0), 26 * time.Hour, "FR", "środa, 2 grudnia 2026|22:00|1 dzień i 2 godz.|Francja"},
 		"seconds are rounded up": {"en", at(7, 4, 23, 59), 61 * time.Second, "Mars", "Saturday 4 July 2026|23:59|2 minutes|Mars"},
 		"none at all":            {"en", at(7, 4, 23, 59), 0, "FR", "Saturday 4 July 2026|23:59|0 minutes|France"},
 	}

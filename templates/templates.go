@@ -71,7 +71,7 @@ import (
 var Names = []string{"announce", "remind", "changed", "deferred", "cancelled", "done", "rolled-back"}
 
 // Locales are the built-in languages; others fall back to "en".
-var Locales = []string{"en", "fr", "de"}
+var Locales = []string{"en", "fr", "de", "es", "it", "pt", "nl", "pl"}
 
 // Notice is all that a template may use. It holds no secret and has no methods
 // beyond those of its values.

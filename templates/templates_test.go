@@ -258,7 +258,7 @@ func TestNamesCannotBecomeMarkupOrLines(t *testing.T) {
 }
 
 func TestLocaleFallsBack(t *testing.T) {
-	italian := fstest.MapFS{"announce.it.txt": {Data: []byte("Subject: Trasloco {{date .Night}}\nCiao {{.Name}}, {{duration .Interruption}}, {{countries .Residency}}\n")}}
+	swedish := fstest.MapFS{"announce.sv.txt": {Data: []byte("Subject: Flytt {{date .Night}}\nHej {{.Name}}, {{duration .Interruption}}, {{countries .Residency}}\n")}}
 	tests := map[string]struct {
 		overrides fs.FS
 		notice    string
@@ -270,8 +270,8 @@ func TestLocaleFallsBack(t *testing.T) {
 		"case and underscore do not matter": {nil, "announce", "DE_at", "de"},
 		"an unknown language is English":    {nil, "announce", "xx", "en"},
 		"none is English":                   {nil, "announce", "", "en"},
-		"the hoster's own language":         {italian, "announce", "it-IT", "it"},
-		"its missing notices are English":   {italian, "done", "it", "en"},
+		"the hoster's own language":         {swedish, "announce", "sv-SE", "sv"},
+		"its missing notices are English":   {swedish, "done", "sv", "en"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -279,7 +279,7 @@ func TestLocaleFallsBack(t *testing.T) {
 			if err != nil || got.Locale != tt.want {
 				t.Errorf("got %q, %v; want %q", got.Locale, err, tt.want)
 			}
-			if tt.want == "it" && (got.Subject != "Trasloco 2026-12-02" || !strings.Contains(flat(got.Text), "15 min, Francia")) {
+			if tt.want == "sv" && (got.Subject != "Flytt 2026-12-02" || !strings.Contains(flat(got.Text), "15 min, Frankrike")) {
 				t.Errorf("got %q\n%s", got.Subject, got.Text)
 			}
 		})
@@ -337,7 +337,7 @@ func TestABadOverrideIsNamedWithItsLine(t *testing.T) {
 		"Latin-1":                     {"announce.fr.txt", "Subject: a\nd\xe9j\xe0\n", "announce.fr.txt:2: not UTF-8"},
 		"an endless range":            {"announce.en.txt", "Subject: a\n{{range 2000000000}}xxxxxxxxxxxxxxxx{{end}}", "grows beyond 256 kB"},
 		"HTML that cannot be escaped": {"announce.en.html", "<p>\n<a href='{{if .ToUser}}\">{{end}}", "announce.en.html:"},
-		"HTML without its text":       {"announce.it.html", "<p>a</p>", "announce.it.html: has no announce.it.txt beside it"},
+		"HTML without its text":       {"announce.sv.html", "<p>a</p>", "announce.sv.html: has no announce.sv.txt beside it"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
