@@ -29,7 +29,6 @@ type guarded struct {
 }
 
 func newGuarded(t *testing.T, limit time.Duration) *guarded {
-	t.Parallel()
 	w := announced(t)
 	w.change = func(p *plans.Plan) { p.Batches[0].Window.MaxInterruption = limit } // a plan has at least 1m
 	g := &guarded{world: w}
