@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -90,9 +91,13 @@ func (d *decoder) portFits(path, address, tls string, plain ...string) {
 
 // driverKeys are the keys of each driver: those it needs, and those it may have.
 var driverKeys = map[string]struct{ needs, may []string }{
-	"none":   {},
-	"list":   {},
-	"exec":   {needs: []string{"command"}, may: []string{"timeout"}},
+	"none": {},
+	"list": {},
+	"exec": {needs: []string{"command"}, may: []string{"timeout"}},
+	"dovecot": {
+		needs: []string{"url", "secret", "deny_file"},
+		may:   []string{"ca_file", "timeout", "transport_map", "postmap", "route"},
+	},
 	"zimbra": {needs: []string{"url", "login", "secret"}, may: []string{"ca_file", "timeout", "cos", "create"}},
 }
 
@@ -128,7 +133,32 @@ func (d *decoder) driver(path string, v *Driver) {
 		d.wrong(path+".url", "url: an administrator's password goes there; it must begin with https://")
 	}
 	if v.Name == "exec" && len(v.Command) > 0 {
-		d.command(path, v)
+		d.command(path+".command", v.Command)
+	}
+	if v.Name == "dovecot" {
+		d.dovecot(path, v)
+	}
+}
+
+func (d *decoder) dovecot(path string, v *Driver) {
+	if auth := d.plan.Source.IMAP.Auth; d.has("source.imap") && !d.bad["source.imap.auth"] && auth != "master" && auth != "authzid" {
+		d.wrong(path+".driver", "driver: dovecot refuses the accounts' own logins, which auth: %s uses; say auth: master in source.imap", auth)
+	}
+	for _, name := range []string{"postmap", "route"} {
+		if d.has(path+"."+name) && !d.has(path+".transport_map") {
+			d.wrong(path+"."+name, "%s needs a transport_map beside it", name)
+		}
+	}
+	if d.has(path+".transport_map") && !d.has(path+".route") {
+		d.wrong(path+".transport_map", "transport_map needs a route beside it: where mail goes after the switch, as in smtp:[mx.new.example]:25")
+	}
+	if len(v.Postmap) > 0 {
+		d.command(path+".postmap", v.Postmap)
+	}
+	for _, file := range []*string{&v.DenyFile, &v.TransportMap} {
+		if *file != "" && !filepath.IsAbs(*file) {
+			*file = filepath.Join(d.plan.Dir, *file)
+		}
 	}
 }
 
@@ -142,15 +172,16 @@ func private(text string) bool {
 	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func (d *decoder) command(path string, v *Driver) {
-	name := v.Command[0]
+func (d *decoder) command(path string, argv []string) {
+	name := argv[0]
 	if !strings.Contains(name, "/") {
 		return
 	}
 	if err := d.isProgram(name); err != nil {
-		d.wrong(path+".command[0]", "command: %s %s", shown(name), err)
+		key := path[strings.LastIndexByte(path, '.')+1:]
+		d.wrong(path+"[0]", "%s: %s %s", key, shown(name), err)
 	}
-	v.Command[0] = program(d.plan.Dir, name)
+	argv[0] = program(d.plan.Dir, name)
 }
 
 func (d *decoder) defaultTarget() {

@@ -18,6 +18,7 @@ import (
 	"godwit/stages/mailbox"
 	"godwit/stages/mailer"
 	"godwit/stages/platform"
+	"godwit/stages/platform/dovecot"
 	"godwit/stages/platform/program"
 	"godwit/stages/platform/zimbra"
 	"godwit/stages/vault"
@@ -95,7 +96,7 @@ func wire(plan *plans.Plan, clock pipeline.Clock) (*tools, error) {
 			return nil, fmt.Errorf("targets.%s.admin: there is no driver %q", name, target.Admin.Name)
 		}
 	}
-	t.freeze = ledger.Thaw{Driver: plan.Source.Freeze.Name, Command: plan.Source.Freeze.Command, Dir: plan.Dir, Timeout: plan.Source.Freeze.Timeout}
+	t.freeze = thawOf(plan)
 	if t.vault, err = vault.Open(outputDir(plan), plan.Name, os.Getenv("GODWIT_KEY")); err != nil {
 		return nil, err
 	}
@@ -121,8 +122,30 @@ func freezer(how ledger.Thaw) (platform.Freezer, error) {
 	switch how.Driver {
 	case "exec":
 		return program.New(how.Command, how.Dir, how.Timeout), nil
+	case "dovecot":
+		return dovecotDriver(how)
 	default:
 		return nil, fmt.Errorf("there is no freeze driver %q", how.Driver)
+	}
+}
+
+func dovecotDriver(how ledger.Thaw) (*dovecot.Driver, error) {
+	secret, err := plans.ParseSecret(how.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("the doveadm secret %w", err)
+	}
+	return dovecot.New(dovecot.Config{
+		URL: how.URL, CAFile: how.CAFile, Secret: secret.Open, Timeout: how.Timeout,
+		DenyFile: how.DenyFile, TransportMap: how.TransportMap, Postmap: how.Postmap, Route: how.Route,
+	})
+}
+
+// thawOf is what the ledger keeps of how the plan freezes.
+func thawOf(plan *plans.Plan) ledger.Thaw {
+	f := plan.Source.Freeze
+	return ledger.Thaw{
+		Driver: f.Name, Command: f.Command, Dir: plan.Dir, Timeout: f.Timeout, URL: f.URL, Secret: f.Secret.Ref(), CAFile: f.CAFile,
+		DenyFile: f.DenyFile, TransportMap: f.TransportMap, Postmap: f.Postmap, Route: f.Route,
 	}
 }
 
@@ -160,11 +183,21 @@ func (t *tools) validate() stages.Validate {
 	}
 }
 
-// programs looks whether the plan's own programs can be run.
+// programs looks whether the plan's own programs can be run, and its files
+// written.
 func (t *tools) programs() error {
 	if f := t.plan.Source.Freeze; f.Name == "exec" {
 		if err := program.Check(f.Command, t.plan.Dir); err != nil {
 			return fmt.Errorf("source.freeze.command: %w", err)
+		}
+	}
+	if t.freeze.Driver == "dovecot" {
+		driver, err := dovecotDriver(t.freeze)
+		if err == nil {
+			err = driver.Probe()
+		}
+		if err != nil {
+			return fmt.Errorf("source.freeze: %w", err)
 		}
 	}
 	for name, target := range t.plan.Targets {

@@ -108,8 +108,16 @@ type Thaw struct {
 	Command []string          `json:"command,omitempty"`
 	Dir     string            `json:"dir,omitempty"`
 	Timeout time.Duration     `json:"timeout,omitempty"`
-	Secret  string            `json:"secret,omitempty"` // a reference, never the secret
 	Request map[string]string `json:"request"`
+
+	// Of a platform's own driver. Paths are whole.
+	URL          string   `json:"url,omitempty"`
+	Secret       string   `json:"secret,omitempty"` // a reference, never the secret
+	CAFile       string   `json:"ca_file,omitempty"`
+	DenyFile     string   `json:"deny_file,omitempty"`
+	TransportMap string   `json:"transport_map,omitempty"`
+	Postmap      []string `json:"postmap,omitempty"`
+	Route        string   `json:"route,omitempty"`
 }
 
 // Promise is what was announced for an account last. What was not recorded is

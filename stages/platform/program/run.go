@@ -23,16 +23,31 @@ const (
 	grace = 2 * time.Second
 )
 
-// run runs the program once and returns what it printed.
+// Run runs any program of the hoster's with the same care: the command as it is
+// given, nothing on stdin, exit 0 is done, and what it prints is not looked at.
+func Run(ctx context.Context, command []string, dir string, timeout time.Duration) error {
+	d := New(command, dir, timeout)
+	if _, err := d.start(ctx, nil, ""); err != nil {
+		return fmt.Errorf("%s: %w", d.name(), err)
+	}
+	return nil
+}
+
+// run hands the request over and returns what the program printed.
 func (d *Driver) run(ctx context.Context, q request) ([]byte, error) {
+	stdin, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	return d.start(ctx, stdin, q.Password)
+}
+
+// start runs the program once.
+func (d *Driver) start(ctx context.Context, stdin []byte, password string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // nothing was started, so nothing is unknown
 	}
 	path, err := resolve(d.command, d.dir)
-	if err != nil {
-		return nil, err
-	}
-	stdin, err := json.Marshal(q)
 	if err != nil {
 		return nil, err
 	}
@@ -61,13 +76,13 @@ func (d *Driver) run(ctx context.Context, q request) ([]byte, error) {
 		// What still holds the pipes is of the group, so its number is not reused.
 		_ = killGroup(cmd.Process)
 	}
-	return stdout.kept, d.verdict(ctx, cmd, err, q, stderr.String())
+	return stdout.kept, d.verdict(ctx, cmd, err, password, stderr.String())
 }
 
 // verdict turns the end of the process into what the caller decides by.
-func (d *Driver) verdict(ctx context.Context, cmd *exec.Cmd, err error, q request, words string) error {
+func (d *Driver) verdict(ctx context.Context, cmd *exec.Cmd, err error, password, words string) error {
 	said := ""
-	if words = safe(redact(words, q.Password)); words != "" {
+	if words = safe(redact(words, password)); words != "" {
 		said = ": " + words
 	}
 	state := cmd.ProcessState
