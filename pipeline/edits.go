@@ -65,7 +65,7 @@ var harmless = []string{
 	"source.imap.auth", "source.imap.login", "source.imap.secret", "source.imap.master_format", "source.imap.max_connections",
 	// The ledger keeps with each freeze how to thaw it.
 	"source.freeze", "source.freeze.driver", "source.freeze.command", "source.freeze.timeout", "source.freeze.settle", "source.freeze.url",
-	"source.freeze.login", "source.freeze.secret", "source.freeze.ca_file", "source.freeze.deny_file", "source.freeze.allow_nets", "source.freeze.transport_map",
+	"source.freeze.login", "source.freeze.secret", "source.freeze.ca_file", "source.freeze.deny_file", "source.freeze.transport_map", "source.freeze.postmap", "source.freeze.route",
 
 	"targets", "targets.NAME.platform", "targets.NAME.region", "targets.NAME.imap", "targets.NAME.imap.address", "targets.NAME.imap.tls",
 	"targets.NAME.imap.ca_file", "targets.NAME.imap.auth", "targets.NAME.imap.login", "targets.NAME.imap.secret", "targets.NAME.imap.master_format",

@@ -103,8 +103,9 @@ var edits = map[string][]edit{
 	"source.freeze.secret":        {{set: freeze(func(d *plans.Driver) { d.Secret = plans.Secret{} }), want: free}},
 	"source.freeze.ca_file":       {{set: freeze(func(d *plans.Driver) { d.CAFile = "/ca" }), want: free}},
 	"source.freeze.deny_file":     {{set: freeze(func(d *plans.Driver) { d.DenyFile = "/deny" }), want: free}},
-	"source.freeze.allow_nets":    {{set: freeze(func(d *plans.Driver) { d.AllowNets = []string{"::1"} }), want: free}},
 	"source.freeze.transport_map": {{set: freeze(func(d *plans.Driver) { d.TransportMap = "/map" }), want: free}},
+	"source.freeze.postmap":       {{set: freeze(func(d *plans.Driver) { d.Postmap = []string{"/x"} }), want: free}},
+	"source.freeze.route":         {{set: freeze(func(d *plans.Driver) { d.Route = "smtp:[x]" }), want: free}},
 
 	"targets":                           {{text: [2]string{"  pro:", "  other:"}, want: free}},
 	"targets.NAME.platform":             {{set: func(p *plans.Plan) { p.Targets["new"].Platform = "cyrus" }, want: free}},
