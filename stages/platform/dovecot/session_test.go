@@ -18,7 +18,7 @@ type conn struct {
 
 func (l *lab) dial(t *testing.T) *conn {
 	t.Helper()
-	c, err := tls.Dial("tcp", l.Source.Address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a lab's
+	c, err := tls.Dial("tcp", l.Source.Address, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
 	}
