@@ -339,8 +339,10 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"an unknown command": {func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `[["error",{"type":"unknown\u001bMethod"},"x"]]`)
 		}, `"unknown\x1bMethod"`},
-		"a flood":    {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 3<<20)) }, "has no end"},
-		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/", http.StatusTemporaryRedirect) }, "HTTP status 307"},
+		"a flood": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 3<<20)) }, "has no end"},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://evil.example/", http.StatusTemporaryRedirect)
+		}, "HTTP status 307"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
