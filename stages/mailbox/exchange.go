@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strconv"
 	"strings"
@@ -22,8 +23,9 @@ type exchange struct {
 	cont    chan struct{}                                     // "+" from the server
 	done    chan struct{}
 	once    sync.Once
-	err     error // the connection is gone
-	refusal error // the first error of body; the exchange went on to its end
+	err     error             // the connection is gone
+	refusal error             // the first error of body; the exchange went on to its end
+	sums    map[uint32]uint32 // of the bodies so far
 }
 
 const flood = 20000
@@ -104,17 +106,29 @@ func (x *exchange) take(w *wire, r *response) bool {
 // takeBody hands the literal of n bytes to the exchange and reads what it left.
 func (x *exchange) takeBody(r *response, n int64, from io.Reader) error {
 	lit := &io.LimitedReader{R: from, N: n}
+	sum := crc32.New(castagnoli)
+	tee := io.TeeReader(lit, sum)
+	uid := uidOf(r)
 	if x.refusal == nil {
-		x.refusal = x.body(uidOf(r), n, lit)
+		x.refusal = x.body(uid, n, tee)
 	}
-	if _, err := io.Copy(io.Discard, lit); err != nil {
+	if _, err := io.Copy(io.Discard, tee); err != nil {
 		return err
 	}
 	if lit.N > 0 {
 		return io.ErrUnexpectedEOF
 	}
+	if before, twice := x.sums[uid]; uid != 0 && twice && before != sum.Sum32() {
+		return fmt.Errorf("%w: two messages under one UID", errHostile) // and which is which?
+	}
+	if x.sums == nil {
+		x.sums = map[uint32]uint32{}
+	}
+	x.sums[uid] = sum.Sum32()
 	return nil
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // uidOf finds the UID in what has come so far of a FETCH response, 0 where
 // the server sends it after the body.

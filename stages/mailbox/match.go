@@ -305,7 +305,27 @@ func (s *session) digestItem(ctx context.Context, uids []uint32, item string) (m
 			out[uid] = d
 		}
 	}
-	return out, nil
+	return out, s.digestMissing(ctx, uids, item, out)
+}
+
+// digestMissing asks once more for what was left out, one by one.
+func (s *session) digestMissing(ctx context.Context, uids []uint32, item string, out map[uint32][]byte) error {
+	var missing []uint32
+	for _, uid := range uids {
+		if out[uid] == nil {
+			missing = append(missing, uid)
+		}
+	}
+	for _, set := range sets(missing) {
+		part := map[uint32][]byte{}
+		if err := s.digestSingly(ctx, set, item, part); err != nil {
+			return err
+		}
+		for uid, d := range part {
+			out[uid] = d
+		}
+	}
+	return nil
 }
 
 // digestSingly asks one by one after a refusal of the whole set.

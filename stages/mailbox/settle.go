@@ -20,7 +20,7 @@ func (l *lane) settle(ctx context.Context, j *job) error {
 		return err
 	}
 	rec, err := l.reconcile(ctx, j, it, sent)
-	if err != nil {
+	if err != nil && !errors.Is(err, errReplaced) { // of a replaced folder nothing is known: it is matched anew
 		return err
 	}
 	changes := map[string][]byte{intentKey(j.key): nil}
@@ -70,7 +70,10 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 	if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
 		return rec, nil // the folder was not even made
 	}
-	if err != nil || b.validity != it.Validity || b.messages == 0 {
+	if err == nil && b.validity != it.Validity {
+		err = errReplaced // and may hold them all the same
+	}
+	if err != nil || b.messages == 0 {
 		return rec, err
 	}
 	from := it.Next
@@ -82,38 +85,22 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 	if err != nil {
 		return rec, err
 	}
-	var tail []uint32
-	byShape := map[[2]int64][]uint32{}
-	dates := map[uint32]int64{}
+	t := tail{metas: map[uint32]meta{}, dates: map[uint32]int64{}}
 	for _, m := range list {
 		if m.uid >= from && !mapped.has(m.uid) {
-			tail = append(tail, m.uid)
-			dates[m.uid] = m.date
-			shape := [2]int64{m.size, m.date}
-			byShape[shape] = append(byShape[shape], m.uid)
+			t.uids = append(t.uids, m.uid)
+			t.metas[m.uid], t.dates[m.uid] = m, m.date
 		}
 	}
-	if len(tail) == 0 {
+	if len(t.uids) == 0 {
 		return rec, nil
 	}
-	found, err := dst.digests(ctx, tail)
+	pairs, err := t.pair(ctx, dst, it, sent)
 	if err != nil {
 		return rec, err
 	}
-	sentDates := map[uint32]int64{}
-	for i, source := range it.Sources {
-		sentDates[source] = it.Dates[i]
-	}
-	pairs := pairUp(side{it.Sources, sent, sentDates}, side{tail, found, dates})
 	for i, source := range it.Sources {
 		target, ok := pairs[source]
-		if _, known := sent[source]; !known {
-			shape := [2]int64{it.Sizes[i], it.Dates[i]}
-			if list := byShape[shape]; len(list) > 0 {
-				target, ok = list[0], true
-				byShape[shape] = list[1:]
-			}
-		}
 		if _, carried := j.st.uids.find(source); ok && !carried {
 			rec.Sources = append(rec.Sources, source)
 			rec.Targets = append(rec.Targets, target)

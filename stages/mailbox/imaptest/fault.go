@@ -16,6 +16,12 @@ type Fault struct {
 	// Lies says that afterwards the mailbox is not what was answered, so that
 	// it may take a person to mend it; until then it must not pass for verified.
 	Lies bool
+	// Forgets says that it is no longer known what was copied where: flags can
+	// only be added to, and what the source has deleted since cannot be told
+	// from others' mail at the target.
+	Forgets bool
+	// Hides says that the source shows a mailbox that is not the one it has.
+	Hides bool
 
 	Early  func(*Moment)                // before a command's first literal is read; see Moment.Early
 	Before func(*Moment)                // before the command is carried out
@@ -71,12 +77,13 @@ func (m *Moment) HangUp(n int) { m.Cut = n }
 // Become goes on as if the session belonged to another account.
 func (m *Moment) Become(a *Account) { m.session.account = a }
 
-// Empty is an account with nothing in it, for Become.
-func (m *Moment) Empty() *Account {
+// Empty is an account with nothing in it, for Become: the same one without its
+// mail, or another.
+func (m *Moment) Empty(same bool) *Account {
 	a := &Account{Name: "empty", s: m.Server, folders: map[string]*folder{}}
 	a.create("INBOX", "")
-	if real := m.session.account; real != nil {
-		a.folders["INBOX"].validity = real.folders["INBOX"].validity
+	if same {
+		a.folders["INBOX"].validity = m.session.account.folders["INBOX"].validity
 	}
 	return a
 }
