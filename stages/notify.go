@@ -43,7 +43,11 @@ func (n Notify) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 		if to.Account != "" {
 			of = journal.Account(to.Account)
 		}
-		d, err := n.deliver(ctx, task, of, to)
+		foretold, err := n.foretold(ctx, task, journal, to)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		d, err := n.deliver(ctx, task, of, to, foretold)
 		if err != nil {
 			return pipeline.Result{}, err
 		}
@@ -62,10 +66,10 @@ func (n Notify) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 }
 
 // deliver sends one copy and records the answer in its reader's row.
-func (n Notify) deliver(ctx context.Context, task pipeline.Task, journal pipeline.Journal, to pipeline.Recipient) (*ledger.Delivery, error) {
+func (n Notify) deliver(ctx context.Context, task pipeline.Task, journal pipeline.Journal, to pipeline.Recipient, foretold *templates.Losses) (*ledger.Delivery, error) {
 	id := task.Notice.ID
 	effect := "notice " + id + " to " + to.Address
-	message, err := n.compose(task, to)
+	message, err := n.compose(task, to, foretold)
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +113,9 @@ func (n Notify) send(ctx context.Context, batch *plans.Batch, m mailer.Message) 
 }
 
 // compose renders the notice for one reader.
-func (n Notify) compose(task pipeline.Task, to pipeline.Recipient) (mailer.Message, error) {
+func (n Notify) compose(task pipeline.Task, to pipeline.Recipient, foretold *templates.Losses) (mailer.Message, error) {
 	data := n.data(task, to)
+	data.Losses = foretold
 	rendered, err := n.Templates(task.Batch).Render(task.Notice.Plan.Template, to.Locale, data)
 	if err != nil {
 		return mailer.Message{}, err
@@ -194,7 +199,7 @@ func (n Notify) data(task pipeline.Task, to pipeline.Recipient) templates.Notice
 		Services: []templates.Service{{Name: name, Accounts: moving, Skipped: skipped, Target: target.Name}},
 		Night:    night.Start, From: night.Start, Until: night.End, Zone: n.Plan.Timezone.String(),
 		Interruption: b.Window.MaxInterruption, Temporary: temporary, Deliver: b.Passwords.Deliver,
-		Webmail: target.Webmail, Residency: n.Plan.Promises.Residency, Offers: b.Notices.Links["offers"] != "",
+		Webmail: target.Webmail, WebmailFirst: target.Admin.Name == "zimbra" || target.Platform == "zimbra", Residency: n.Plan.Promises.Residency, Offers: b.Notices.Links["offers"] != "",
 		Links: b.Notices.Links, Contact: b.Notices.From, NotFrozen: n.Plan.Source.Freeze.Name == "none",
 	}
 	if a, err := mail.ParseAddress(b.Notices.From); err == nil {

@@ -112,6 +112,7 @@ type pages struct {
 	extra     []string
 	report    [][]string
 	skipped   [][]string
+	losses    [][]string
 	passwords [][]string
 }
 
@@ -163,6 +164,11 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 		whole.skipped = append(whole.skipped, r.skippedRow(a, s, cmp.Or(s.Detail, sentence)))
 		own.skipped = append(own.skipped, r.skippedRow(a, s, sentence))
 	}
+	foretold, err := r.losses(ctx, b, key, state)
+	if err != nil {
+		return err
+	}
+	own.losses = append(own.losses, foretold...)
 	if !r.listed(b, a, state) {
 		return nil
 	}
@@ -326,7 +332,8 @@ func (r Report) customer(ctx context.Context, b *plans.Batch, service string, ow
 	dir := path.Join(b.Name, service)
 	err := errors.Join(
 		r.write(path.Join(dir, "report.csv"), own.header(reportColumns), own.report),
-		r.write(path.Join(dir, "skipped.csv"), skippedColumns, own.skipped))
+		r.write(path.Join(dir, "skipped.csv"), skippedColumns, own.skipped),
+		r.lossFile(b, service, own.losses))
 	if err != nil || len(own.passwords) == 0 {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
 	"godwit/plans"
+	"godwit/stages/losses"
 	"godwit/stages/mailbox"
 	"godwit/stages/mailer"
 	"godwit/stages/platform"
@@ -143,7 +144,13 @@ func (v Validate) record(ctx context.Context, journal pipeline.Journal, c Checke
 	if text == "" {
 		text = fmt.Sprintf("%d folders, %d messages, about %d bytes", c.Survey.Folders, c.Survey.Messages, c.Survey.Bytes)
 	}
+	if c.Losses != nil {
+		if err := keepLosses(ctx, journal, c.Losses); err != nil {
+			return held, lost, err
+		}
+	}
 	err = journal.End(ctx, "validate", ledger.Note, text, func(s *ledger.State) {
+		s.Foretold = s.Foretold || c.Losses != nil
 		if s.Phase == ledger.New || s.Phase == ledger.Copying {
 			s.Folders, s.Messages, s.Bytes = c.Survey.Folders, c.Survey.Messages, c.Survey.Bytes
 		}
@@ -162,6 +169,7 @@ func (v Validate) record(ctx context.Context, journal pipeline.Journal, c Checke
 type Checked struct {
 	Account  plans.Account
 	Survey   mailbox.Survey
+	Losses   []losses.Item // nil: nobody could look
 	Findings []Finding
 }
 
@@ -234,22 +242,31 @@ func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans
 	if !waitsForOperator(v.Plan, a) {
 		survey, err = pass.Examine(ctx)
 	}
-	c.Survey = survey
 	if err != nil {
 		f := v.refusal(a, err)
 		add(f.Verdict, f.Reason, f.Text)
 		if f.Verdict != Fine {
 			return c
 		}
-		if err := mailbox.CheckLogin(ctx, pass.Source); err != nil {
-			f := v.refusal(a, &mailbox.SideError{Side: "source", Err: err})
+		if survey, err = pass.ExamineSource(ctx); err != nil {
+			f := v.refusal(a, err)
 			add(f.Verdict, f.Reason, f.Text)
+			return c
 		}
-		return c
 	}
-	for _, f := range v.target(ctx, batch, service, a, survey) {
+	c.Survey = survey
+	settings, f := v.target(ctx, batch, service, a, survey)
+	if f.Text != "" {
 		add(f.Verdict, f.Reason, f.Text)
 	}
+	for _, s := range settings {
+		verdict := Converted
+		if s.Blocks {
+			verdict = Person
+		}
+		add(verdict, "target-settings", s.Text)
+	}
+	c.Losses = losses.Of(survey, settings)
 	if f := v.standing(ctx, batch, service, a); f.Text != "" {
 		add(f.Verdict, f.Reason, f.Text)
 	}
@@ -273,32 +290,24 @@ func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans
 
 // target asks the target's admin side how the account stands there: what of its
 // settings will hurt is found out now.
-func (v Validate) target(ctx context.Context, batch *plans.Batch, service plans.Service, a plans.Account, survey mailbox.Survey) []Finding {
+func (v Validate) target(ctx context.Context, batch *plans.Batch, service plans.Service, a plans.Account, survey mailbox.Survey) ([]platform.Finding, Finding) {
 	inspector, ok := v.Admins[a.Target].(platform.Inspector)
 	if !ok {
-		return nil
+		return nil, Finding{}
 	}
 	facts, err := inspector.Inspect(ctx, request(v.Plan.Name, pipeline.Task{Batch: batch, Service: service, Account: a}, ledger.State{}))
 	switch {
 	case errors.Is(err, platform.ErrNoAccount) && v.Plan.Targets[a.Target].Admin.Create:
-		return nil // made before the first pass
+		return nil, Finding{} // made before the first pass
 	case errors.Is(err, platform.ErrNoAccount):
-		return []Finding{{Verdict: Person, Reason: "target-missing", Text: err.Error() + "; make it, or set admin.create: true"}}
+		return nil, Finding{Verdict: Person, Reason: "target-missing", Text: err.Error() + "; make it, or set admin.create: true"}
 	case err != nil:
-		return []Finding{{Verdict: Again, Reason: "target-unreachable", Text: "admin side: " + err.Error()}}
-	}
-	var list []Finding
-	for _, f := range facts.Findings {
-		verdict := Converted
-		if f.Blocks {
-			verdict = Person
-		}
-		list = append(list, Finding{Verdict: verdict, Reason: "target-settings", Text: f.Text})
+		return nil, Finding{Verdict: Again, Reason: "target-unreachable", Text: "admin side: " + err.Error()}
 	}
 	if v.Plan.Promises.Quota == "keep" && facts.Quota > 0 && facts.Quota < survey.Bytes && survey.Quota == 0 {
-		list = append(list, Finding{Verdict: Person, Reason: "over-quota", Text: fmt.Sprintf("the target may hold %d bytes, the source has %d: raise the quota", facts.Quota, survey.Bytes)})
+		return facts.Findings, Finding{Verdict: Person, Reason: "over-quota", Text: fmt.Sprintf("the target may hold %d bytes, the source has %d: raise the quota", facts.Quota, survey.Bytes)}
 	}
-	return list
+	return facts.Findings, Finding{}
 }
 
 // standing asks the freeze driver about the account: that it answers is found

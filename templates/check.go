@@ -84,6 +84,7 @@ func sample() Notice {
 		Contact: "migration@host.example",
 		Changes: []Change{{"date", "2026-12-01", "2026-12-02"}, {"passwords", "keep", "temporary, list before"}, {"contact", "it@one.example", "office@one.example"}},
 		Reason:  Sentence("en", "busy"),
+		Losses:  &Losses{Kept: 48210, Converted: 3, Person: 1, Lost: 2},
 	}
 }
 
@@ -118,7 +119,7 @@ func explain(err error) error {
 }
 
 func fields(typeName string) string {
-	types := map[string]any{"Notice": Notice{}, "Service": Service{}, "Change": Change{}, "frame": frame{}}
+	types := map[string]any{"Notice": Notice{}, "Service": Service{}, "Change": Change{}, "Losses": Losses{}, "frame": frame{}}
 	value, ok := types[typeName]
 	if !ok {
 		return "others"

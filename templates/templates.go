@@ -42,6 +42,8 @@
 //	               of date, window, zone, interruption, passwords, target,
 //	               contact, residency; say "change" writes one out
 //	.Reason        why, in deferred, cancelled and rolled-back
+//	.Losses        .Kept (messages), .Converted, .Person and .Lost (things), in
+//	               "announce"; nothing if nobody has looked yet
 //	.NotFrozen     true: mail can still reach the old side and follows later
 //
 // In "deferred" the dates are those of the next try, zero if it is not known.
@@ -95,6 +97,7 @@ type Notice struct {
 	Contact      string            // whom to ask: the sender's address
 	Changes      []Change          // changed: what differs from what was announced
 	Reason       string            // deferred, cancelled, rolled-back: one of the plain sentences, already in the reader's language
+	Losses       *Losses           // announce: what the checks foretell, nil if they did not run
 	NotFrozen    bool              // the source has no freeze: stragglers follow later
 }
 
@@ -105,6 +108,10 @@ type Service struct {
 	Target   string
 	Skipped  int // mailboxes of the service that stay behind
 }
+
+// Losses counts messages for what is kept, and things for the rest: those that
+// arrive in another form, that a person looks into, and that are not carried.
+type Losses struct{ Kept, Converted, Person, Lost int }
 
 // Change is one thing that differs from what was announced; Was is "-" where
 // nothing was.

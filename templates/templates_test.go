@@ -41,6 +41,7 @@ func notice() templates.Notice {
 		Interruption: 15 * time.Minute, Zone: "Europe/Paris",
 		Temporary: true, Deliver: "before", Webmail: "https://webmail.new.example/", WebmailFirst: true,
 		Residency: []string{"FR"}, Offers: true, Contact: "migration@host.example",
+		Losses: &templates.Losses{Kept: 48210, Converted: 3, Person: 1, Lost: 2},
 		Links: map[string]string{
 			"guide": "https://host.example/guide", "faq": "https://host.example/faq",
 			"offers": "https://host.example/offers", "cancel": "https://host.example/cancel",

@@ -74,6 +74,8 @@ type State struct {
 	PasswordAt  time.Time     `json:"password_at,omitzero"`  // made and sealed
 	PasswordSet time.Time     `json:"password_set,omitzero"` // on the target
 
+	Foretold bool `json:"foretold,omitempty"` // its loss ledger is kept
+
 	// An account's copy.
 	Passes   int           `json:"passes,omitempty"`
 	PassedAt time.Time     `json:"passed_at,omitzero"` // end of the last complete pass

@@ -49,6 +49,38 @@ func (p Pass) Examine(ctx context.Context) (Survey, error) {
 	return out, nil
 }
 
+// ExamineSource is Examine where the target has no mailbox yet: what its folders
+// and its quota would say is not among the findings.
+func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
+	release, err := takeSlots(ctx, need{p.Source.Server, 1})
+	if err != nil {
+		return Survey{}, err
+	}
+	r := &pass{Pass: p, ctx: ctx, release: release, reader: &lane{}, limit: p.Options.MaxMessage}
+	r.lanes = []*lane{{pass: r}}
+	defer r.close()
+	src, err := r.lanes[0].source()
+	if err != nil {
+		return Survey{}, err
+	}
+	out := Survey{SourceCaps: src.capabilities()}
+	source, _, err := src.folders()
+	if err != nil {
+		return out, r.at(r.Source, err)
+	}
+	wanted, notCarried, foreign := r.Options.wanted(source)
+	out.Findings = append(notCarried, foreign...)
+	for _, l := range wanted {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		if err := r.survey(&out, src, mapping{source: l, path: l.path}); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
 func (s *session) capabilities() []string {
 	var out []string
 	for c := range maps.Keys(s.caps) {
