@@ -69,6 +69,9 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 		}
 	}
 	text := fmt.Sprintf("%d copied, %d already there, %d updated, %d moved, %d deleted, %d not carried", result.Copied, result.AlreadyThere, result.Updated, result.Moved, result.Deleted, len(result.Skipped))
+	for _, why := range result.Slowed {
+		text += "; " + why
+	}
 	return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) { c.passed(s, task, result, time.Since(began)) })
 }
 

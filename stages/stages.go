@@ -37,11 +37,10 @@ func (s Servers) target(a plans.Account, secret func(context.Context) (string, e
 }
 
 // user is the target mailbox as its user signs in, whatever Godwit's own way in
-// is. It is a server of its own: its one login does not count against
-// max_connections.
+// is.
 func (s Servers) user(a plans.Account, secret func(context.Context) (string, error)) mailbox.Endpoint {
 	e := s.target(a, secret)
-	e.Server = &mailbox.Server{Address: e.Server.Address, TLS: e.Server.TLS, CAFile: e.Server.CAFile, Auth: "password", Stall: e.Server.Stall}
+	e.Server = e.Server.AsUser()
 	return e
 }
 

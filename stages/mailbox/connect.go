@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -36,7 +37,7 @@ type session struct {
 
 // CheckLogin signs in, selects INBOX and signs out. ErrLogin if refused.
 func CheckLogin(ctx context.Context, e Endpoint) error {
-	release, err := takeSlots(ctx, need{e.Server, 1})
+	_, release, err := takeSlots(ctx, need{e.Server, 1})
 	if err != nil {
 		return err
 	}
@@ -51,8 +52,10 @@ func CheckLogin(ctx context.Context, e Endpoint) error {
 
 // open connects, signs in and proves the login with an EXAMINE of INBOX. The
 // caller holds a slot of the server.
-func open(ctx context.Context, e Endpoint) (*session, error) {
-	s, err := connect(ctx, e.Server)
+func open(ctx context.Context, e Endpoint) (s *session, err error) {
+	began := time.Now()
+	defer func() { e.Server.pressed(began, err) }()
+	s, err = connect(ctx, e.Server)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Server.Address, err)
 	}
@@ -115,6 +118,8 @@ func newSession(ctx context.Context, server *Server, nc net.Conn) (*session, err
 		stall = defaultStall
 	}
 	s := &session{nc: nc, w: newWire(ctx, nc, stall, server.Rate)}
+	began := time.Now()
+	s.w.busy = func(err error) { server.pressed(began, err) }
 	s.stop = context.AfterFunc(ctx, func() { _ = nc.Close() }) // the only cancellation there is
 	s.c = imapclient.New(s.w, nil)
 	if err := s.c.WaitGreeting(); err != nil {
@@ -258,7 +263,11 @@ func (s *session) signIn(ctx context.Context, e Endpoint) error {
 	if e.Server.Auth == "master" {
 		s.w.hide(masterLogin(e), password)
 	}
-	if err := s.authenticate(e, caps, password); err != nil {
+	err = s.authenticate(e, caps, password)
+	if err != nil && e.Server.Auth == "xoauth2" && s.w.failure() == nil {
+		err = s.refresh(ctx, e, caps, secret, password, err)
+	}
+	if err != nil {
 		if s.w.failure() != nil {
 			return s.because(err)
 		}
@@ -276,13 +285,25 @@ func (s *session) signIn(ctx context.Context, e Endpoint) error {
 	return nil
 }
 
+// refresh tries once more with a new token, where there is one: the first may
+// have expired on its way.
+func (s *session) refresh(ctx context.Context, e Endpoint, caps imap.CapSet, secret func(context.Context) (string, error), old string, err error) error {
+	token, serr := secret(ctx)
+	if serr != nil || token == old {
+		return err
+	}
+	s.w.hide(e.Login.User, token)
+	return s.authenticate(e, caps, token)
+}
+
 func (s *session) authenticate(e Endpoint, caps imap.CapSet, password string) error {
 	user := e.Login.User
 	switch e.Server.Auth {
 	case "authzid":
 		return s.c.Authenticate(sasl.NewPlainClient(user, e.Server.Login, password))
 	case "xoauth2":
-		return s.c.Authenticate(xoauth2{user, password})
+		x := &xoauth2{user: user, token: password}
+		return x.explain(s.c.Authenticate(x))
 	case "master":
 		user = masterLogin(e)
 	case "", "password":
@@ -307,14 +328,30 @@ func masterLogin(e Endpoint) string {
 }
 
 // xoauth2 is Google's and Microsoft's sign-in with a token.
-type xoauth2 struct{ user, token string }
+type xoauth2 struct{ user, token, status string }
 
-func (x xoauth2) Start() (string, []byte, error) {
+func (x *xoauth2) Start() (string, []byte, error) {
 	return "XOAUTH2", []byte("user=" + x.user + "\x01auth=Bearer " + x.token + "\x01\x01"), nil
 }
 
 // Next answers the error that a refusal begins with, so that the NO arrives.
-func (x xoauth2) Next([]byte) ([]byte, error) { return []byte{}, nil }
+func (x *xoauth2) Next(challenge []byte) ([]byte, error) {
+	var why struct{ Status string }
+	if json.Unmarshal(challenge, &why) == nil {
+		x.status = safe(why.Status)
+	}
+	return []byte{}, nil
+}
+
+func (x *xoauth2) explain(err error) error {
+	var no *imap.Error
+	if !errors.As(err, &no) || x.status == "" {
+		return err
+	}
+	told := *no
+	told.Text += " (the token was refused with status " + x.status + ")"
+	return &told
+}
 
 // has tells whether the server offers a capability, also by implication.
 func (s *session) has(capability imap.Cap) bool { return s.caps.Has(capability) }
@@ -353,10 +390,4 @@ func (s *session) logout() {
 		_, _ = s.w.do("LOGOUT", &exchange{})
 	}
 	s.abort()
-}
-
-// need is a number of connections to one server.
-type need struct {
-	server *Server
-	n      int
 }

@@ -32,6 +32,18 @@ func (r refusal) Error() string {
 	return fmt.Sprintf("server said: %s %s", r.Kind, text)
 }
 
+// ended tells whether a refusal means that the session is over although the
+// connection is not: a token has expired, or Exchange has lost its backend. No
+// message is to blame; the next connection signs in anew.
+func (r reply) ended() bool {
+	if r.Kind == "OK" {
+		return false
+	}
+	text := strings.ToLower(r.Text)
+	return r.Code == "AUTHENTICATIONFAILED" || r.Code == "EXPIRED" ||
+		strings.Contains(text, "authenticated but not connected") || strings.Contains(text, "token") && strings.Contains(text, "expired")
+}
+
 // refused tells a command's refusal from a lost connection, and from a refused
 // sign-in in the middle of a pass.
 func refused(err error) (refusal, bool) {

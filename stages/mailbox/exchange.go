@@ -98,6 +98,10 @@ func (x *exchange) take(w *wire, r *response) bool {
 	}
 	delete(x.tags, r.tag)
 	x.replies[i] = r.reply()
+	if x.replies[i].ended() {
+		_ = w.fail(fmt.Errorf("%w: %w", errClosed, goodbye{refusal{x.replies[i]}})) // the same error
+	}
+	w.pressed(x.replies[i].err())
 	x.left--
 	w.expect(-1)
 	return x.left == 0

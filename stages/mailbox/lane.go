@@ -54,6 +54,9 @@ func (l *lane) live(s **session, e Endpoint) (*session, error) {
 // ready opens both connections of a further lane. A server that has no room
 // for it is left with those before.
 func (l *lane) ready() bool {
+	if l.pass.Source.Server.crowded() || l.pass.Target.Server.crowded() {
+		return false
+	}
 	for _, open := range []func() (*session, error){l.source, l.target} {
 		if _, err := open(); errors.Is(err, ErrBusy) {
 			return false

@@ -27,6 +27,7 @@ package mailbox
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -61,9 +62,11 @@ type Server struct {
 	MasterFormat string        // with {account} and {login}
 	Connections  int           // at once, all accounts together; 0: no limit
 	Stall        time.Duration // longest wait for the next byte; 0: 60 s
+	Calm         time.Duration // without complaint until one more connection is tried; 0: 1 min
 	Rate         *rate.Limiter // bytes read, nil: no cap
 
-	slots slots
+	once sync.Once
+	room *room
 }
 
 // Login names an account on a Server.
@@ -111,6 +114,7 @@ type Result struct {
 	Moved        int
 	Deleted      int
 	Skipped      []Skipped // everything not carried, as of this pass: complete, not only what is new
+	Slowed       []string  // servers that bear fewer connections than the plan allows, in their words: for the operator
 	Notes        []Skipped // carried, but changed in a known way (a folder renamed, a keyword dropped)
 	Differs      []Skipped // what was read back and is not as it should be; with Verify, nothing means verified
 }

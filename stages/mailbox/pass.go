@@ -83,10 +83,12 @@ type job struct {
 // begin takes the slots and opens the first pair of connections.
 func (p Pass) begin(ctx context.Context) (*pass, error) {
 	n, own := lanesFor(p.Source.Server, p.Target.Server, p.Options)
-	release, err := takeSlots(ctx, need{p.Source.Server, n}, need{p.Target.Server, n + own})
+	got, release, err := takeSlots(ctx, need{p.Source.Server, n}, need{p.Target.Server, n + own})
 	if err != nil {
 		return nil, err
 	}
+	n = min(n, got[0], got[1])
+	own = min(own, got[1]-n)
 	r := &pass{Pass: p, ctx: ctx, release: release, alone: own == 0, elsewhere: map[string][]string{}}
 	r.reader = &lane{pass: r}
 	for range n {
@@ -364,6 +366,11 @@ func (r *pass) remember(ctx context.Context) error {
 
 // collect makes the result complete as of this pass.
 func (r *pass) collect() {
+	for _, e := range []Endpoint{r.Source, r.Target} {
+		if why := e.Server.slowed(); why != "" {
+			r.result.Slowed = append(r.result.Slowed, why)
+		}
+	}
 	r.result.Skipped = append(r.result.Skipped, r.others...)
 	for _, j := range r.jobs {
 		if !j.here {

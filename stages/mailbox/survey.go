@@ -52,7 +52,7 @@ func (p Pass) Examine(ctx context.Context) (Survey, error) {
 // ExamineSource is Examine where the target has no mailbox yet: what its folders
 // and its quota would say is not among the findings.
 func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
-	release, err := takeSlots(ctx, need{p.Source.Server, 1})
+	_, release, err := takeSlots(ctx, need{p.Source.Server, 1})
 	if err != nil {
 		return Survey{}, err
 	}
@@ -155,7 +155,7 @@ func (r *pass) quota(out *Survey, dst *session) error {
 // Quiet returns once the source's UIDNEXT, HIGHESTMODSEQ and counts have not
 // changed for settle, or with the context's error.
 func Quiet(ctx context.Context, source Endpoint, settle time.Duration) error {
-	release, err := takeSlots(ctx, need{source.Server, 1})
+	_, release, err := takeSlots(ctx, need{source.Server, 1})
 	if err != nil {
 		return err
 	}

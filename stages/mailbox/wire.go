@@ -45,6 +45,7 @@ type wire struct {
 	net.Conn
 	ctx     context.Context
 	stall   time.Duration
+	busy    func(error) // told of every wish to come back later; may be nil
 	limit   *rate.Limiter
 	in, out atomic.Int64
 
@@ -145,10 +146,17 @@ func (w *wire) fail(err error) error {
 	w.raw = nil
 	w.mu.Unlock()
 	_ = w.Conn.Close()
+	w.pressed(err)
 	if x != nil {
 		x.end(err)
 	}
 	return err
+}
+
+func (w *wire) pressed(err error) {
+	if w.busy != nil && errors.Is(err, ErrBusy) {
+		w.busy(err)
+	}
 }
 
 // reason tells stall, cancellation and the server's own end apart.
@@ -160,7 +168,7 @@ func (w *wire) reason(err error) error {
 		err = fmt.Errorf("%w (%s)", errStall, w.stall)
 	} else if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = errClosed
-	} else if !errors.Is(err, errHostile) {
+	} else if !errors.Is(err, errHostile) && !errors.Is(err, errClosed) {
 		err = fmt.Errorf("%w: %w", errClosed, err)
 	}
 	if w.bye != "" {
@@ -172,8 +180,8 @@ func (w *wire) reason(err error) error {
 	return err
 }
 
-// goodbye keeps a BYE's class but not its being a refusal: the connection is
-// gone.
+// goodbye keeps the class of the server's last word but not its being a
+// refusal: the connection is gone.
 type goodbye struct{ err error }
 
 func (g goodbye) Error() string { return g.err.Error() }

@@ -55,6 +55,13 @@ func (s *Server) Account(name string) *Account {
 	return a
 }
 
+// Renew gives the account another secret.
+func (a *Account) Renew(secret string) {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	a.Secret = secret
+}
+
 func (a *Account) create(name, use string) *folder {
 	a.s.validity++
 	f := &folder{name: name, validity: a.s.validity, next: 1, modseq: 1, use: use}

@@ -13,7 +13,7 @@ var changing = []string{"SELECT", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UN
 
 func (v *session) moment(c command, early bool) *Moment {
 	verb, rest := verbOf(c.line)
-	m := &Moment{Server: v.s, Account: v.account, Session: v.number, Verb: verb, Line: c.line, Kind: "OK", Text: "done", Cut: -1, session: v, command: c}
+	m := &Moment{Server: v.s, Account: v.account, Session: v.number, Open: len(v.s.open), Verb: verb, Line: c.line, Kind: "OK", Text: "done", Cut: -1, session: v, command: c}
 	if !early {
 		m.args = c.args(rest)
 	}
@@ -67,6 +67,7 @@ func (v *session) execute(m *Moment) {
 		m.say("CAPABILITY %s", strings.Join(v.s.told(), " "))
 	case "LOGOUT":
 		m.say("BYE see you")
+		delete(v.s.open, v.conn) // before the client can know, and come again
 	case "ENABLE":
 		m.say("ENABLED %s", strings.Join(texts(m.args), " "))
 	case "LOGIN":

@@ -40,6 +40,7 @@ type Moment struct {
 	Server  *Server
 	Account *Account // nil before the login
 	Session int      // number of the connection, from 1
+	Open    int      // connections at this moment
 
 	// Verb is the command's word, "UID" left out, and GREETING before all.
 	// FETCH is told as BODY, HEADER or META, by what is asked for.

@@ -97,6 +97,8 @@ func bodies() []Fault {
 		}},
 		{Name: "body is refused", On: "BODY", Once: 1, Before: refusing("NO", "[SERVERBUG] cannot read")},
 		{Name: "body is limited", On: "BODY", Once: 1, Before: refusing("NO", "[LIMIT] bandwidth")},
+		{Name: "session ends without a BYE", On: "BODY", Once: 1, Before: refusing("BAD", "User is authenticated but not connected.")},
+		{Name: "session expires", On: "BODY", Once: 1, Before: refusing("NO", "[EXPIRED] access token expired")},
 		{Name: "body's literal is announced too long", On: "BODY", Once: 2, After: literal(1000)},
 		{Name: "body's literal is announced too short", On: "BODY", Once: 2, After: literal(-100)},
 		{Name: "body of 4 GB is announced", On: "BODY", Once: 1, After: literal(4 << 30)},
