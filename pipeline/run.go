@@ -67,6 +67,7 @@ type job struct {
 // releasing what an earlier run left frozen. The error is about Godwit itself;
 // what accounts ran into stands in the Tally.
 func (r *Runner) Run(ctx context.Context) (Tally, error) {
+	hurried(r.Plan)
 	r.slots = newSlots(r.accountsAtOnce())
 	stop := r.grace(ctx)
 	defer stop()

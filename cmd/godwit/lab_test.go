@@ -29,9 +29,13 @@ type laboratory struct {
 	bin  binaries
 	env  []string
 	up   struct {
-		Source, Target struct{ Address string }
-		CA             string
-		Master         struct {
+		Source, Target struct {
+			Address  string
+			Doveadm  struct{ URL string }
+			DenyFile string `json:"deny_file"`
+		}
+		CA     string
+		Master struct {
 			Login      string
 			SecretFile string `json:"secret_file"`
 		}

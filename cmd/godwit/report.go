@@ -28,11 +28,11 @@ temporary passwords, and the lists that were written are the only ones.`,
 			if closing != "" && !hasBatch(plan, closing) {
 				return exit{exitWrong, fmt.Errorf("the plan has no batch %q", closing)}
 			}
-			l, clock, err := reopen(ctx, ledgerFile(plan))
+			l, clock, stuck, err := reopenReleased(ctx, plan)
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, l.Close()) }()
+			defer func() { err = afterRelease(errors.Join(err, l.Close()), stuck) }()
 			t, err := wire(plan, clock)
 			if err != nil {
 				return exit{exitWrong, err}

@@ -26,11 +26,11 @@ anew, so give its batch a later date first.`,
 			if err != nil {
 				return err
 			}
-			l, clock, err := reopen(c.Context(), ledgerFile(plan))
+			l, clock, stuck, err := reopenReleased(c.Context(), plan)
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, l.Close()) }()
+			defer func() { err = afterRelease(errors.Join(err, l.Close()), stuck) }()
 			var batches []string
 			for _, b := range plan.Batches {
 				batches = append(batches, b.Name)

@@ -179,11 +179,11 @@ func unguard(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: unguard LEDGER")
 	}
-	ts.Check(killGuard(ts.MkAbs(args[0])))
+	ts.Check(KillGuard(ts.MkAbs(args[0])))
 }
 
-// killGuard kills the guard of a ledger's run, and waits until it is gone.
-func killGuard(file string) error {
+// KillGuard kills the guard of a ledger's run, and waits until it is gone.
+func KillGuard(file string) error {
 	pid, err := guardOf(file)
 	if err != nil {
 		return err

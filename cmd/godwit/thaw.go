@@ -83,6 +83,21 @@ func counting(match func(ledger.State) bool, n *int) func(ledger.State) bool {
 	}
 }
 
+// reopenReleased opens the ledger of a plan to change it. Whatever a start is
+// for, nobody stays locked out meanwhile: first it releases what an earlier run
+// left. stuck is how that ended, to be said last.
+func reopenReleased(ctx context.Context, plan *plans.Plan) (l ledger.Ledger, clock pipeline.Clock, stuck, err error) {
+	l, clock, err = reopen(ctx, ledgerFile(plan))
+	if err != nil {
+		return nil, clock, nil, err
+	}
+	left, stuck := pipeline.Release(ctx, l, rescuers(clock), clock, logger("text"), nil)
+	if len(left) > 0 {
+		stuck = exit{exitFrozen, errors.Join(stuck, frozen(left, plan.File))}
+	}
+	return l, clock, stuck, nil
+}
+
 // reopen opens a ledger that exists, of whatever kind it is; a rehearsal goes
 // on with the machine's clock.
 func reopen(ctx context.Context, path string) (ledger.Ledger, pipeline.Clock, error) {
