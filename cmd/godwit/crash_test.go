@@ -32,10 +32,11 @@ var nights = []string{"2026-11-25T03:00", "2026-12-01T03:00", "2026-12-02T22:30"
 // crashWorld is a hoster in memory with a small programme, and the program as a
 // process that a test can kill at any of its points.
 type crashWorld struct {
-	t    *testing.T
-	host *demohost.Host
-	dir  string
-	bin  string
+	t      *testing.T
+	host   *demohost.Host
+	dir    string
+	bin    string
+	unlock func() // the ledger, where another program has it
 }
 
 var crashUsers = []string{"anna@acme.example", "ben@acme.example", "zoe@zeta.example"}
@@ -50,7 +51,7 @@ func newCrashWorld(t *testing.T, bin string) *crashWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &crashWorld{t, host, dir, bin}
+	w := &crashWorld{t: t, host: host, dir: dir, bin: bin}
 	for i, address := range crashUsers {
 		host.AddAccount(demohost.Source, address, fmt.Sprintf("own-password-%d", i))
 		for n := range 6 {
@@ -164,6 +165,10 @@ func (w *crashWorld) end(label string) string {
 			t.Errorf("%s: %s is %s", label, address, s)
 		}
 		fmt.Fprintf(&b, "%s must change: %v\n", address, w.host.MustChange(address))
+		history := w.history(address)
+		if i := slices.Index(history, "switch intent"); i < 0 || slices.ContainsFunc(history[i:], func(e string) bool { return strings.HasPrefix(e, "thaw") }) {
+			t.Errorf("%s: %s passed the point of no return and was thawed: %q", label, address, history)
+		}
 	}
 	if n := w.host.MutationCount(); n != 0 {
 		t.Errorf("%s: the source was changed %d times", label, n)

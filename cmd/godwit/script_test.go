@@ -184,7 +184,7 @@ func unguard(ts *testscript.TestScript, neg bool, args []string) {
 
 // KillGuard kills the guard of a ledger's run, and waits until it is gone.
 func KillGuard(file string) error {
-	pid, err := guardOf(file)
+	pid, err := GuardOf(file)
 	if err != nil {
 		return err
 	}
@@ -192,15 +192,15 @@ func KillGuard(file string) error {
 		return err
 	}
 	for {
-		if left, err := guardOf(file); err != nil || left != pid {
+		if left, err := GuardOf(file); err != nil || left != pid {
 			return nil
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// guardOf finds the guard's process by its arguments.
-func guardOf(file string) (int, error) {
+// GuardOf finds the guard's process by its arguments.
+func GuardOf(file string) (int, error) {
 	list, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return 0, err
