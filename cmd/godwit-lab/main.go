@@ -25,15 +25,16 @@ var errDiffers = errors.New("the mailboxes differ")
 type command func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
 
 var commands = map[string]command{
-	"up":      up,
-	"user":    user,
-	"hook":    hook,
-	"fill":    fill,
-	"act":     act,
-	"compare": compare,
-	"judge":   judge,
-	"proxy":   proxy,
-	"reap":    reap,
+	"up":       up,
+	"user":     user,
+	"hook":     hook,
+	"fill":     fill,
+	"act":      act,
+	"compare":  compare,
+	"snapshot": snapshot,
+	"judge":    judge,
+	"proxy":    proxy,
+	"reap":     reap,
 }
 
 func main() {

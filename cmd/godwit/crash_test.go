@@ -115,8 +115,10 @@ func (w *crashWorld) put(address, folder string, n int) {
 	}
 }
 
-func (w *crashWorld) command(at string) *exec.Cmd {
-	cmd := exec.Command(w.bin, "run", "plan.yaml", "--now", at)
+func (w *crashWorld) command(at string) *exec.Cmd { return w.program("run", "plan.yaml", "--now", at) }
+
+func (w *crashWorld) program(args ...string) *exec.Cmd {
+	cmd := exec.Command(w.bin, args...)
 	cmd.Dir = w.dir
 	return cmd
 }
@@ -125,17 +127,23 @@ func (w *crashWorld) command(at string) *exec.Cmd {
 // labels of the points it passed.
 func (w *crashWorld) run(at string, point int) []string {
 	w.t.Helper()
+	return w.killedAt(point, w.command(at))
+}
+
+// killedAt runs a command that is killed at a point; 0: not killed. It returns
+// the labels of the points it passed.
+func (w *crashWorld) killedAt(point int, cmd *exec.Cmd) []string {
+	w.t.Helper()
 	log := filepath.Join(w.dir, "points")
 	os.Remove(log)
-	cmd := w.command(at)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GODWIT_CRASH_AT=%d", point), "GODWIT_CRASH_LOG="+log)
 	out, err := cmd.CombinedOutput()
 	killed := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 	if point == 0 && err != nil {
-		w.t.Errorf("run --now %s: %v\n%s", at, err, out)
+		w.t.Errorf("%v: %v\n%s", cmd.Args[1:], err, out)
 	}
 	if point > 0 && !killed {
-		w.t.Errorf("run --now %s was not killed at point %d: %v\n%s", at, point, err, out)
+		w.t.Errorf("%v was not killed at point %d: %v\n%s", cmd.Args[1:], point, err, out)
 	}
 	data, _ := os.ReadFile(log)
 	return strings.Split(strings.TrimSpace(string(data)), "\n")
