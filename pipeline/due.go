@@ -26,10 +26,12 @@ type Subject struct {
 	Service  plans.Service
 	State    ledger.State            // of the service
 	Accounts map[string]ledger.State // by address
+	Pace     *Measured               // nil: nothing was measured
 }
 
 // Subjects yields the services of all batches with the ledger's states.
 func Subjects(plan *plans.Plan, states map[string][]ledger.State) iter.Seq[Subject] {
+	pace := Measure(plan, states)
 	return func(yield func(Subject) bool) {
 		for _, b := range plan.Batches {
 			rows := map[ledger.Key]ledger.State{}
@@ -37,7 +39,9 @@ func Subjects(plan *plans.Plan, states map[string][]ledger.State) iter.Seq[Subje
 				rows[s.Key] = s
 			}
 			for service := range b.Services() {
-				if !yield(subject(plan, b, service, rows)) {
+				s := subject(plan, b, service, rows)
+				s.Pace = pace
+				if !yield(s) {
 					return
 				}
 			}
@@ -126,7 +130,7 @@ func forAccount(s Subject, a plans.Account, blocked bool, now time.Time) (Task, 
 	case now.Before(night.Start.Add(-s.Batch.Copy.Precopy)), !now.Before(night.End):
 	case stale:
 		return s.accountTask(Copy, Precopy, a), true
-	case night.Contains(now) && s.mayMove(a) && s.together(a, now) && Fits(s.Plan, s.Batch, state, night, now):
+	case night.Contains(now) && s.mayMove(a) && s.together(a, now) && s.Fits(state, night, now):
 		return s.accountTask(Freeze, Whole, a), true
 	}
 	return Task{}, false
@@ -183,7 +187,7 @@ func (s Subject) together(a plans.Account, now time.Time) bool {
 	return !slices.ContainsFunc(s.moving(), func(other plans.Account) bool {
 		state := s.Accounts[other.Address]
 		able := state.InCutover() || state.Phase == ledger.Copied && now.Sub(state.PassedAt) < passEvery && !waits(state, now) &&
-			s.mayMove(other) && Fits(s.Plan, s.Batch, state, nightFor(s.Batch, state), now)
+			s.mayMove(other) && s.Fits(state, nightFor(s.Batch, state), now)
 		return other.Address != a.Address && !able
 	})
 }

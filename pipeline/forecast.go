@@ -1,25 +1,214 @@
 package pipeline
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"godwit/pipeline/ledger"
 	"godwit/plans"
 )
 
-// headroom is what a cutover takes beside its pass: driver calls, verifying,
-// credentials.
-const headroom = 30 * time.Second
-
-// Expect is how long an account's cutover is expected to take: its last pass
-// found little to do, so the final one will not take longer than that, and
-// verifying reads about as much again.
-func Expect(plan *plans.Plan, state ledger.State) time.Duration {
-	return 2*state.PassTook + plan.Source.Freeze.Settle + headroom
+// Fits says that a cutover begun now is expected to end inside the window.
+func (s Subject) Fits(state ledger.State, night Night, now time.Time) bool {
+	expect := min(s.Pace.cutover(s.Plan, state).High, s.Batch.Window.MaxInterruption)
+	return !now.Add(expect).After(night.End)
 }
 
-// Fits says that a cutover begun now is expected to end inside the window.
-func Fits(plan *plans.Plan, batch *plans.Batch, state ledger.State, night Night, now time.Time) bool {
-	expect := min(Expect(plan, state), batch.Window.MaxInterruption)
-	return !now.Add(expect).After(night.End)
+// Forecast is what lies ahead of a batch, if it goes as what was measured.
+type Forecast struct {
+	Batch    string    `json:"batch"`
+	Night    string    `json:"night"`      // the next one
+	Accounts int       `json:"accounts"`   // still to move
+	Bytes    int64     `json:"bytes_left"` // still to copy, as far as they are known
+	Guess    bool      `json:"guess"`      // too little was measured
+	Begin    time.Time `json:"begin"`      // of the night's work
+	Took     Span      `json:"-"`          // by the night's work
+	End      time.Time `json:"end"`        // expected, and between what
+	EndLow   time.Time `json:"end_low"`
+	EndHigh  time.Time `json:"end_high"`
+	Nights   int       `json:"nights"`  // needed; 0: some fit into none
+	Misfits  int       `json:"misfits"` // accounts that do not fit into the next night
+
+	Low      float64 `json:"seconds_low"`
+	Expected float64 `json:"seconds_expected"`
+	High     float64 `json:"seconds_high"`
+}
+
+// work is one account's in its night, or one service's that moves as a whole.
+type work struct {
+	bytes    int64
+	accounts int
+	took     Span
+}
+
+// Forecaster adds up a batch, service by service.
+type Forecaster struct {
+	forecast Forecast
+	plan     *plans.Plan
+	batch    *plans.Batch
+	night    Night
+	list     []work
+	fill     Span // all that is still to be copied, one after the other
+}
+
+// Add takes a service of the batch into account.
+func (f *Forecaster) Add(s Subject, now time.Time) {
+	f.plan, f.batch = s.Plan, s.Batch
+	f.forecast.Guess = s.Pace.Guesses()
+	var whole work
+	for _, a := range s.moving() {
+		state := s.Accounts[a.Address]
+		night := nightFor(s.Batch, state)
+		if night.End.After(now) && (f.night.Date == "" || night.Start.Before(f.night.Start)) {
+			f.night = night
+		}
+		w := work{bytes: state.Bytes, accounts: 1, took: s.Pace.cutover(s.Plan, state)}
+		stale := state.Phase != ledger.Copied || max(now.Sub(state.PassedAt), night.Start.Sub(state.PassedAt)) >= passEvery
+		if stale && !state.InCutover() {
+			w.took = w.took.plus(s.Pace.pass(state))
+		}
+		f.fill = f.fill.plus(s.Pace.fill(state))
+		f.forecast.Bytes += left(state)
+		f.forecast.Accounts++
+		if s.Batch.Window.Unit == "service" {
+			whole = work{whole.bytes + w.bytes, whole.accounts + 1, whole.took.plus(w.took)}
+			continue
+		}
+		f.list = append(f.list, w)
+	}
+	if whole.accounts > 0 {
+		f.list = append(f.list, whole)
+	}
+}
+
+// Forecast is the batch's, ok false if nothing is left to move.
+func (f *Forecaster) Forecast(now time.Time) (forecast Forecast, ok bool) {
+	forecast = f.forecast
+	if forecast.Accounts == 0 || f.batch.Hold {
+		return forecast, false
+	}
+	if f.night.Date == "" { // its night is over: the next one
+		f.night = nightAfter(f.batch, now)
+	}
+	forecast.Batch, forecast.Night = f.batch.Name, f.night.Date
+	forecast.Begin = f.night.Start
+	if now.After(forecast.Begin) {
+		forecast.Begin = now.In(f.batch.Date.Location())
+	}
+	slots := accountsAtOnce(f.plan)
+	slices.SortStableFunc(f.list, bySize)
+	inNight := f.leftForTheNight(now, slots)
+	span := func(of func(Span) time.Duration) time.Duration {
+		list := make([]time.Duration, len(f.list))
+		for i, w := range f.list {
+			list[i] = of(w.took) + of(inNight)*time.Duration(w.accounts)/time.Duration(forecast.Accounts)
+		}
+		ends := lineUp(list, slots)
+		return slices.Max(ends)
+	}
+	forecast.Took = starting.plus(Span{span(low), span(expected), span(high)})
+	forecast.Low, forecast.Expected, forecast.High = forecast.Took.Low.Seconds(), forecast.Took.Expected.Seconds(), forecast.Took.High.Seconds()
+	forecast.EndLow, forecast.End, forecast.EndHigh = forecast.Begin.Add(forecast.Took.Low), forecast.Begin.Add(forecast.Took.Expected), forecast.Begin.Add(forecast.Took.High)
+	f.nights(&forecast, inNight, slots)
+	return forecast, true
+}
+
+func low(s Span) time.Duration      { return s.Low }
+func expected(s Span) time.Duration { return s.Expected }
+func high(s Span) time.Duration     { return s.High }
+
+// leftForTheNight is what of the copying will not be done before the night.
+func (f *Forecaster) leftForTheNight(now time.Time, slots int) Span {
+	begin := f.night.Start.Add(-f.batch.Copy.Precopy)
+	if now.After(begin) {
+		begin = now
+	}
+	before := max(f.night.Start.Sub(begin), 0) * time.Duration(slots)
+	return Span{max(f.fill.Low-before, 0), max(f.fill.Expected-before, 0), max(f.fill.High-before, 0)}
+}
+
+// nights counts the nights needed, each filled small before large with what is
+// expected to end inside it.
+func (f *Forecaster) nights(forecast *Forecast, inNight Span, slots int) {
+	whole := f.night.End.Sub(f.night.Start)
+	room := f.night.End.Sub(forecast.Begin)
+	rest := slices.Clone(f.list)
+	for len(rest) > 0 {
+		forecast.Nights++
+		var took []time.Duration
+		for _, w := range rest {
+			took = append(took, w.took.Expected+inNight.Expected*time.Duration(w.accounts)/time.Duration(forecast.Accounts))
+		}
+		var later []work
+		for i, end := range lineUp(took, slots) {
+			if end > room {
+				later = append(later, rest[i])
+			}
+		}
+		if forecast.Nights == 1 {
+			for _, w := range later {
+				forecast.Misfits += w.accounts
+			}
+		}
+		if len(later) == len(rest) && room == whole {
+			forecast.Nights = 0
+			return
+		}
+		rest, room = later, whole
+	}
+}
+
+// lineUp returns when each ends, if so many are worked on at once, in order.
+func lineUp(took []time.Duration, slots int) []time.Duration {
+	free := make([]time.Duration, max(slots, 1))
+	ends := make([]time.Duration, len(took))
+	for i, d := range took {
+		k := 0
+		for j := range free {
+			if free[j] < free[k] {
+				k = j
+			}
+		}
+		free[k] += d
+		ends[i] = free[k]
+	}
+	return ends
+}
+
+// String says it to a person.
+func (f Forecast) String() string {
+	clock := func(t time.Time) string { return t.Format("15:04:05") }
+	text := fmt.Sprintf("%s: %d accounts to move, %s to copy; the night of %s is expected to take %s (%s to %s), until %s (%s to %s)",
+		f.Batch, f.Accounts, amount(f.Bytes), f.Night, round(f.Took.Expected), round(f.Took.Low), round(f.Took.High), clock(f.End), clock(f.EndLow), clock(f.EndHigh))
+	if f.Guess {
+		text += "; a guess, too little was measured yet"
+	}
+	switch {
+	case f.Misfits > 0 && f.Nights == 0:
+		text += fmt.Sprintf("; does not fit: move %d accounts, some of which need a longer window", f.Misfits)
+	case f.Misfits > 0:
+		text += fmt.Sprintf("; does not fit: move %d accounts, or allow %d nights", f.Misfits, f.Nights)
+	}
+	return text
+}
+
+func round(d time.Duration) time.Duration {
+	if d < time.Minute {
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Second)
+}
+
+// amount writes bytes as people do.
+func amount(bytes int64) string {
+	const unit = 1000
+	if bytes < unit {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	value, name := float64(bytes)/unit, 0
+	for value >= unit && name < 4 {
+		value, name = value/unit, name+1
+	}
+	return fmt.Sprintf("%.1f %cB", value, "kMGTP"[name])
 }

@@ -48,7 +48,9 @@ func (b *book) row(key ledger.Key) ledger.State {
 func (b *book) subject(s Subject) Subject {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return subject(s.Plan, s.Batch, s.Service, b.rows)
+	now := subject(s.Plan, s.Batch, s.Service, b.rows)
+	now.Pace = s.Pace
+	return now
 }
 
 // write makes an entry, a change of the row, or both durable. It goes through

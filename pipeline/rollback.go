@@ -66,7 +66,7 @@ func days(d time.Duration) string {
 // writes the reports. It may be interrupted anywhere and run again. said is told
 // what came of each account.
 func (r *Runner) Rollback(ctx context.Context, service string, said func(account string, result Result)) (Tally, error) {
-	r.slots = newSlots(r.accountsAtOnce())
+	r.slots = newSlots(accountsAtOnce(r.Plan))
 	stop := r.grace(ctx)
 	defer stop()
 	if _, err := Release(ctx, r.Ledger, r.Stages, r.Clock, r.Log, nil); err != nil {

@@ -68,7 +68,7 @@ type job struct {
 // what accounts ran into stands in the Tally.
 func (r *Runner) Run(ctx context.Context) (Tally, error) {
 	hurried(r.Plan)
-	r.slots = newSlots(r.accountsAtOnce())
+	r.slots = newSlots(accountsAtOnce(r.Plan))
 	stop := r.grace(ctx)
 	defer stop()
 	_, err := Release(ctx, r.Ledger, r.Stages, r.Clock, r.Log, nil)
@@ -97,12 +97,12 @@ func (r *Runner) Run(ctx context.Context) (Tally, error) {
 
 // accountsAtOnce is the plan's number, and no more than there are connections
 // for: a frozen account must not wait for one.
-func (r *Runner) accountsAtOnce() int {
-	n := r.Plan.Copy.Accounts
-	if most := r.Plan.Source.IMAP.MaxConnections; most > 0 {
+func accountsAtOnce(plan *plans.Plan) int {
+	n := plan.Copy.Accounts
+	if most := plan.Source.IMAP.MaxConnections; most > 0 {
 		n = min(n, most)
 	}
-	for _, t := range r.Plan.Targets {
+	for _, t := range plan.Targets {
 		if most := t.IMAP.MaxConnections; most > 0 {
 			n = min(n, most)
 		}
@@ -180,6 +180,14 @@ func (r *Runner) jobs(ctx context.Context) ([]*job, error) {
 		for service := range batch.Services() {
 			list = append(list, &job{book: b, subject: subject(r.Plan, batch, service, b.rows)})
 		}
+	}
+	states := map[string][]ledger.State{}
+	for name, b := range r.books {
+		states[name] = slices.Collect(maps.Values(b.rows))
+	}
+	pace := Measure(r.Plan, states)
+	for _, j := range list {
+		j.subject.Pace = pace
 	}
 	slices.SortStableFunc(list, func(x, y *job) int {
 		if c := x.subject.Batch.Date.Compare(y.subject.Batch.Date); c != 0 {
@@ -285,7 +293,7 @@ func (r *Runner) soonest(jobs []*job) time.Time {
 		for _, a := range s.moving() {
 			state := s.Accounts[a.Address]
 			night := nightFor(s.Batch, state)
-			fits := !waitsForPerson(state) && night.Contains(state.Next) && Fits(s.Plan, s.Batch, state, night, state.Next)
+			fits := !waitsForPerson(state) && night.Contains(state.Next) && s.Fits(state, night, state.Next)
 			if state.InCutover() || fits {
 				consider(state)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"godwit/pipeline"
@@ -51,7 +52,8 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 			return pipeline.Result{}, err
 		}
 	}
-	pass := c.pass(ctx, task, journal)
+	var moved atomic.Int64
+	pass := c.pass(ctx, task, journal, &moved)
 	began := time.Now()
 	result, err := pass.Run(ctx)
 	if err != nil {
@@ -72,10 +74,13 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 	for _, why := range result.Slowed {
 		text += "; " + why
 	}
-	return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) { c.passed(s, task, result, time.Since(began)) })
+	return pipeline.Done(text), journal.End(ctx, "pass", ledger.Note, text, func(s *ledger.State) {
+		c.passed(s, task, result, time.Since(began))
+		paced(&s.Pace, task, result.Copied, moved.Load(), s.PassTook)
+	})
 }
 
-func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Journal) mailbox.Pass {
+func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Journal, moved *atomic.Int64) mailbox.Pass {
 	copying := task.Batch.Copy
 	p := mailbox.Pass{
 		Source: c.Servers.source(task.Account),
@@ -91,10 +96,26 @@ func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Jou
 	if slices.Contains(journal.State().Waved, "deletions") {
 		p.Options.MaxDelete = 1
 	}
-	if c.Progress != nil {
-		p.Options.Progress = func(done, total int64) { c.Progress(task.Account.Address, done, total) }
+	p.Options.Progress = func(done, total int64) {
+		moved.Store(done)
+		if c.Progress != nil {
+			c.Progress(task.Account.Address, done, total)
+		}
 	}
 	return p
+}
+
+// paced keeps what the forecast wants to know of a pass that copied so much.
+func paced(p *ledger.Pace, task pipeline.Task, messages int, bytes int64, took time.Duration) {
+	if bytes > 0 && bytes >= p.FillBytes {
+		p.FillBytes, p.Filled, p.Fill = bytes, messages, took
+	}
+	switch {
+	case task.Step == pipeline.Final:
+		p.Final = took
+	case task.Step == pipeline.Precopy && bytes == 0:
+		p.Idle = took
+	}
 }
 
 // targetSecret is what Godwit signs in with as the user at the target: the

@@ -37,9 +37,10 @@ type Report struct {
 
 // Columns of report.csv, skipped.csv and passwords.csv (DESIGN, section 8).
 var (
-	reportColumns   = []string{"service", "account", "target", "target_account", "status", "reason", "passwords", "folders", "messages", "bytes", "copied", "already_there", "skipped", "passes", "notified_at", "frozen_at", "released_at", "interruption_seconds", "verified", "plan_revision"}
-	skippedColumns  = []string{"service", "account", "folder", "uid", "message_id", "date", "bytes", "reason"}
-	passwordColumns = []string{"service", "account", "target_account", "temporary_password", "webmail", "valid_until"}
+	reportColumns       = []string{"service", "account", "target", "target_account", "status", "reason", "passwords", "folders", "messages", "bytes", "copied", "already_there", "skipped", "passes", "notified_at", "frozen_at", "released_at", "interruption_seconds", "verified", "plan_revision"}
+	skippedColumns      = []string{"service", "account", "folder", "uid", "message_id", "date", "bytes", "reason"}
+	interruptionColumns = []string{"accounts", "median_seconds", "p95_seconds", "longest_seconds"}
+	passwordColumns     = []string{"service", "account", "target_account", "temporary_password", "webmail", "valid_until"}
 )
 
 // Name is the stage's word in plans, ledger and logs.
@@ -70,7 +71,20 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 	name := task.Batch.Name
 	return pipeline.Done("reports written"), errors.Join(
 		r.write(path.Join(name, "report.csv"), whole.header(reportColumns), whole.report),
-		r.write(path.Join(name, "skipped.csv"), skippedColumns, whole.skipped))
+		r.write(path.Join(name, "skipped.csv"), skippedColumns, whole.skipped),
+		r.write(path.Join(name, "interruptions.csv"), interruptionColumns, interruptions(states)))
+}
+
+// interruptions sums up the batch's, for the operator.
+func interruptions(states []ledger.State) [][]string {
+	were := pipeline.InterruptionsOf(states)
+	row := []string{strconv.Itoa(were.Accounts), "", "", ""}
+	if were.Accounts > 0 {
+		for i, seconds := range []float64{were.Median, were.P95, were.Longest} {
+			row[i+1] = strconv.FormatFloat(seconds, 'f', 1, 64)
+		}
+	}
+	return [][]string{row}
 }
 
 // services are the batch's, and with them the accounts that have moved and stand

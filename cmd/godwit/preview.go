@@ -60,10 +60,12 @@ func preview(ctx context.Context, out io.Writer, file, now, batch string, asJSON
 		return err
 	}
 	encoder := json.NewEncoder(out)
+	var ahead batches
 	for s := range subjects {
 		if batch != "" && s.Batch.Name != batch {
 			continue
 		}
+		ahead.add(s, clock.Now())
 		o := outlookOf(s, clock.Now())
 		if asJSON {
 			err = encoder.Encode(o)
@@ -74,7 +76,7 @@ func preview(ctx context.Context, out io.Writer, file, now, batch string, asJSON
 			return err
 		}
 	}
-	return nil
+	return ahead.print(out, clock.Now(), asJSON)
 }
 
 func outlookOf(s pipeline.Subject, now time.Time) outlook {

@@ -38,7 +38,7 @@ func statusCommand() *cobra.Command {
 			return status(c.Context(), c.OutOrStdout(), plan, clock.Now(), which, asJSON)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "as JSON, one account a line")
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON, one account a line, and then one for each batch")
 	c.Flags().StringVar(&now, "now", "", "as of this time")
 	return c
 }
@@ -53,6 +53,8 @@ type standing struct {
 	Next    []pipeline.Planned `json:"next,omitempty"`
 	Hint    string             `json:"hint,omitempty"`
 	History []ledger.Entry     `json:"history,omitempty"`
+
+	Interruption float64 `json:"interruption_seconds,omitempty"` // over all its freezes
 }
 
 func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time, which string, asJSON bool) error {
@@ -61,7 +63,11 @@ func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time,
 		return err
 	}
 	var all []standing
+	var sums batches
 	for s := range subjects {
+		if which == "" {
+			sums.add(s, now)
+		}
 		for _, a := range s.Service.Accounts {
 			if which != "" && which != a.Address && which != s.Service.Name {
 				continue
@@ -84,14 +90,17 @@ func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time,
 				return err
 			}
 		}
-		return nil
+		return sums.print(out, now, true)
 	}
-	return table(out, all, plan.Timezone)
+	if err := table(out, all, plan.Timezone); err != nil {
+		return err
+	}
+	return sums.print(out, now, false)
 }
 
 func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string) standing {
 	state := s.Accounts[a.Address]
-	st := standing{Batch: s.Batch.Name, Service: s.Service.Name, Account: a.Address, Status: pipeline.Status(a, state, s.State), Detail: state.Detail}
+	st := standing{Batch: s.Batch.Name, Service: s.Service.Name, Account: a.Address, Status: pipeline.Status(a, state, s.State), Detail: state.Detail, Interruption: state.Interrupted.Seconds()}
 	if st.Detail == "" && st.Status != "done" && st.Status != "skipped" {
 		st.Detail = s.State.Detail
 	}

@@ -80,6 +80,7 @@ type State struct {
 	Passes   int           `json:"passes,omitempty"`
 	PassedAt time.Time     `json:"passed_at,omitzero"` // end of the last complete pass
 	PassTook time.Duration `json:"pass_took,omitempty"`
+	Pace     Pace          `json:"pace,omitzero"`
 	CaughtUp bool          `json:"caught_up,omitempty"` // catch-up has ended
 	Folders  int           `json:"folders,omitempty"`
 	Messages int           `json:"messages,omitempty"`
@@ -96,6 +97,15 @@ type State struct {
 
 	// The contact's copies in the service's row, a user's in the account's.
 	Notices map[string]*Delivery `json:"notices,omitempty"` // by the notice's ID
+}
+
+// Pace is how an account's passes went, for the forecast.
+type Pace struct {
+	FillBytes int64         `json:"fill_bytes,omitempty"` // copied by the pass that copied most
+	Filled    int           `json:"filled,omitempty"`     // messages, by the same
+	Fill      time.Duration `json:"fill,omitempty"`       // it took
+	Idle      time.Duration `json:"idle,omitempty"`       // the last live pass that copied nothing took
+	Final     time.Duration `json:"final,omitempty"`      // the last final pass took
 }
 
 // Field is an x_ column.
