@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -94,7 +95,7 @@ func (f *Forecaster) Forecast(now time.Time) (forecast Forecast, ok bool) {
 	forecast.Batch, forecast.Night = f.batch.Name, f.night.Date
 	forecast.Begin = f.night.Start
 	if now.After(forecast.Begin) {
-		forecast.Begin = now.In(f.batch.Date.Location())
+		forecast.Begin = now.In(f.batch.Date.Location()).Truncate(time.Second)
 	}
 	slots := accountsAtOnce(f.plan)
 	slices.SortStableFunc(f.list, bySize)
@@ -108,8 +109,9 @@ func (f *Forecaster) Forecast(now time.Time) (forecast Forecast, ok bool) {
 		return slices.Max(ends)
 	}
 	forecast.Took = starting.plus(Span{span(low), span(expected), span(high)})
-	forecast.Low, forecast.Expected, forecast.High = forecast.Took.Low.Seconds(), forecast.Took.Expected.Seconds(), forecast.Took.High.Seconds()
-	forecast.EndLow, forecast.End, forecast.EndHigh = forecast.Begin.Add(forecast.Took.Low), forecast.Begin.Add(forecast.Took.Expected), forecast.Begin.Add(forecast.Took.High)
+	forecast.Low, forecast.Expected, forecast.High = tenths(forecast.Took.Low), tenths(forecast.Took.Expected), tenths(forecast.Took.High)
+	end := func(d time.Duration) time.Time { return forecast.Begin.Add(d).Round(time.Second) }
+	forecast.EndLow, forecast.End, forecast.EndHigh = end(forecast.Took.Low), end(forecast.Took.Expected), end(forecast.Took.High)
 	f.nights(&forecast, inNight, slots)
 	return forecast, true
 }
@@ -192,6 +194,9 @@ func (f Forecast) String() string {
 	}
 	return text
 }
+
+// tenths are seconds as a machine wants to read them.
+func tenths(d time.Duration) float64 { return math.Round(d.Seconds()*10) / 10 }
 
 func round(d time.Duration) time.Duration {
 	if d < time.Minute {

@@ -28,6 +28,6 @@ func InterruptionsOf(states []ledger.State) Interruptions {
 		return Interruptions{}
 	}
 	slices.Sort(all)
-	rank := func(percent int) float64 { return all[(len(all)*percent+99)/100-1].Seconds() }
+	rank := func(percent int) float64 { return tenths(all[(len(all)*percent+99)/100-1]) }
 	return Interruptions{len(all), rank(50), rank(95), rank(100)}
 }

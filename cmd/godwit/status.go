@@ -100,7 +100,7 @@ func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time,
 
 func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string) standing {
 	state := s.Accounts[a.Address]
-	st := standing{Batch: s.Batch.Name, Service: s.Service.Name, Account: a.Address, Status: pipeline.Status(a, state, s.State), Detail: state.Detail, Interruption: state.Interrupted.Seconds()}
+	st := standing{Batch: s.Batch.Name, Service: s.Service.Name, Account: a.Address, Status: pipeline.Status(a, state, s.State), Detail: state.Detail, Interruption: state.Interrupted.Round(100 * time.Millisecond).Seconds()}
 	if st.Detail == "" && st.Status != "done" && st.Status != "skipped" {
 		st.Detail = s.State.Detail
 	}
