@@ -119,7 +119,7 @@ func hostileNames() []string {
 		"\u05e9\u05dc\u05d5\u05dd", "\u0645\u0631\u062d\u0628\u0627/\u202eevil", "zero\u200bwidth", "\U0001f469\u200d\U0001f373/\U0001f3f4\u200d\u2620\ufe0f",
 		"wide．dot", "wide／slash", "‛quoted‛．", "␇",
 		strings.Repeat("0123456789", 25), strings.Repeat("ü", 200), strings.Repeat("\U0001f389", 70), strings.Repeat("d/", 20)+"end",
-		"user.anna", "user/anna", "Other Users", "shared", "cur", "new", "dovecot.index.log", "subscriptions", "cyrus.header", "nil", "Inbox/Below",
+		"user.anna", "user/anna", "Other Users", "shared", "cur", "new", "dovecot.index.log", "Subscriptions", "cyrus.header", "nil", "Inbox/Below",
 	)
 }
 

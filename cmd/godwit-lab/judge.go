@@ -184,7 +184,7 @@ func (v *verdict) excused(folder string, s, t message) string {
 	if s.Sum != t.Sum && !noted {
 		return "NUL or line ends changed, and it was not said"
 	}
-	if s.Date != t.Date {
+	if away := s.Date - t.Date; away != 0 && away%(1<<32) != 0 { // a server of 32 bits tells the same date now so, now so
 		if when := time.Unix(s.Date, 0); when.Year() >= 1970 && when.Before(time.Now().Add(time.Hour)) {
 			return fmt.Sprintf("the date %s became %s", seconds(s.Date), seconds(t.Date))
 		}

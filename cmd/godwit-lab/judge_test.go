@@ -45,6 +45,7 @@ func TestJudge(t *testing.T) {
 		"an ordinary date":               {[]message{plain}, []message{m(1, "a\r\n", `\seen`, day+1)}, note(1, "altered", ""), "map[]", "became"},
 		"an impossible date, said":       {[]message{m(1, "a", "", -1e9)}, []message{m(1, "a", "", 0)}, note(1, "altered", ""), "map[altered:1]", ""},
 		"an impossible date, not said":   {[]message{m(1, "a", "", -1e9)}, []message{m(1, "a", "", 0)}, said{}, "map[]", "it was not said"},
+		"a date of 32 bits, told anew":   {[]message{m(1, "a", "", 1<<31)}, []message{m(1, "a", "", -1<<31)}, said{}, "map[altered:1]", ""},
 		"a keyword, said":                {[]message{m(1, "a", "k", day)}, []message{m(1, "a", "", day)}, note(0, "keyword-dropped", "K"), "map[altered:1]", ""},
 		"a system flag":                  {[]message{plain}, []message{m(1, "a\r\n", "", day)}, note(1, "altered", ""), "map[]", "is lost"},
 		"a flag of nobody's":             {[]message{m(1, "a", "", day)}, []message{m(1, "a", `\seen`, day)}, said{}, "map[]", "is new"},

@@ -57,8 +57,18 @@ func newAccount(address, password string, side Side) *account {
 	return a
 }
 
+// spelt is a name with INBOX, which has no case (RFC 9051, 5.1), in capitals.
+func spelt(name string) string {
+	first, rest, _ := strings.Cut(name, string(delimiter))
+	if !strings.EqualFold(first, "INBOX") {
+		return name
+	}
+	return strings.TrimSuffix("INBOX"+string(delimiter)+rest, string(delimiter))
+}
+
 // folder finds a folder by the name a client says; nil if there is none.
 func (a *account) folder(name string) *folder {
+	name = spelt(name)
 	if f := a.folders[name]; f != nil || !a.anyCase {
 		return f
 	}
@@ -72,6 +82,7 @@ func (a *account) folder(name string) *folder {
 
 // create makes a folder and those above it; one that exists stays as it is.
 func (a *account) create(name string, use []imap.MailboxAttr) *folder {
+	name = spelt(name)
 	if i := strings.LastIndexByte(name, delimiter); i > 0 {
 		name = a.create(name[:i], nil).name + name[i:] // as those above are written
 	}

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"unicode"
 )
 
 // A digest is kept as one value: the length of the message (8 bytes), the first
-// 16 bytes of the SHA-256 of its header, the SHA-256 of all of it, and, where it
-// holds what servers change, the SHA-256 of what becomes of it.
+// 16 bytes of the SHA-256 of its settled header, the SHA-256 of all of it, and,
+// where it holds what servers change, the SHA-256 of what becomes of it: as most
+// store it, and, if that is another, settled.
 const (
 	lengthSize = 8
 	headSize   = 16
@@ -17,15 +19,14 @@ const (
 )
 
 // digester takes the digest of a message as it is and, where servers are known
-// to change it on the way in, of what becomes of it: NUL is stored as 0x80,
-// a bare LF as CRLF.
+// to change it on the way in, of what becomes of it. See changed.
 type digester struct {
-	exact  hash.Hash
-	canon  hash.Hash // nil: so far the same as exact
-	head   []byte    // nil: the header has not ended yet
-	length uint64
-	line   int // bytes of the header's present line
-	last   byte
+	exact   hash.Hash
+	changed *changed // nil: so far the same as exact
+	head    []byte   // nil: the header has not ended yet
+	length  uint64
+	line    int // bytes of the header's present line, but for CRs
+	crs     int // at the end of what was written: not digested yet
 }
 
 func newDigester() *digester { return &digester{exact: sha256.New()} }
@@ -35,13 +36,13 @@ func (d *digester) Write(p []byte) (int, error) {
 	rest := p
 	if d.head == nil {
 		n, ended := d.header(p)
-		d.take(p[:n])
+		d.take(p[:n], true)
 		if ended {
-			d.head = d.exact.Sum(nil)[:headSize]
+			d.head = d.settled().Sum(nil)[:headSize]
 		}
 		rest = p[n:]
 	}
-	d.take(rest)
+	d.take(rest, false)
 	return len(p), nil
 }
 
@@ -51,14 +52,10 @@ func (d *digester) header(p []byte) (n int, ended bool) {
 	for n < len(p) {
 		i := bytes.IndexByte(p[n:], '\n')
 		if i < 0 {
-			d.line += len(p) - n
+			d.line += len(p) - n - bytes.Count(p[n:], []byte{'\r'})
 			return len(p), false
 		}
-		before := d.last
-		if n+i > 0 {
-			before = p[n+i-1]
-		}
-		empty := d.line+i == 0 || d.line+i == 1 && before == '\r'
+		empty := d.line+i == bytes.Count(p[n:n+i], []byte{'\r'})
 		n, d.line = n+i+1, 0
 		if empty {
 			return n, true
@@ -67,77 +64,137 @@ func (d *digester) header(p []byte) (n int, ended bool) {
 	return n, false
 }
 
-func (d *digester) take(p []byte) {
-	for len(p) > 0 {
-		i := d.odd(p)
+func (d *digester) take(p []byte, header bool) {
+	if d.crs > 0 && len(p) > 0 {
+		p = append(bytes.Repeat([]byte{'\r'}, d.crs), p...)
+		d.crs = 0
+	}
+	for len(p) > 0 && p[len(p)-1] == '\r' { // what follows decides what becomes of them
+		d.crs++
+		p = p[:len(p)-1]
+	}
+	if d.changed == nil {
+		i := odd(p, header)
 		if i < 0 {
-			d.plain(p)
+			d.exact.Write(p)
 			return
 		}
-		d.plain(p[:i])
-		if d.canon == nil {
-			d.canon = d.clone()
-		}
-		d.exact.Write(p[i : i+1])
-		if p[i] == 0 {
-			d.canon.Write([]byte{0x80})
-		} else {
-			d.canon.Write([]byte("\r\n"))
-		}
-		d.last = p[i]
-		p = p[i+1:]
-	}
-}
-
-func (d *digester) plain(p []byte) {
-	if len(p) == 0 {
-		return
+		d.exact.Write(p[:i])
+		d.changed = &changed{stored: clone(d.exact)}
+		p = p[i:]
 	}
 	d.exact.Write(p)
-	if d.canon != nil {
-		d.canon.Write(p)
-	}
-	d.last = p[len(p)-1]
+	d.changed.write(p, header)
 }
 
 // odd finds the first byte that servers change.
-func (d *digester) odd(p []byte) int {
-	nul := bytes.IndexByte(p, 0)
+func odd(p []byte, header bool) int {
+	first := bytes.IndexByte(p, 0)
+	if header {
+		if i := bytes.IndexFunc(p, func(r rune) bool { return r > unicode.MaxASCII }); i >= 0 && (first < 0 || i < first) {
+			first = i
+		}
+	}
 	for from := 0; ; {
 		i := bytes.IndexByte(p[from:], '\n')
-		if i < 0 || nul >= 0 && nul < from+i {
-			return nul
+		if i < 0 || first >= 0 && first < from+i {
+			return first
 		}
 		i += from
-		before := d.last
-		if i > 0 {
-			before = p[i-1]
+		crs := 0
+		for crs < i && p[i-1-crs] == '\r' {
+			crs++
 		}
-		if before != '\r' {
-			return i
+		if crs != 1 {
+			return i - crs
 		}
 		from = i + 1
 	}
 }
 
-func (d *digester) clone() hash.Hash {
-	c, err := d.exact.(hash.Cloner).Clone()
+// changed digests what becomes of a message on the way into servers: NUL is
+// stored as 0x80, any line end as CRLF without further CRs before it, and none
+// at the very end (Dovecot). settled is that with what is not ASCII in the
+// header replaced by X (Cyrus), and so the same for a message and for all that
+// servers make of it.
+type changed struct {
+	stored  hash.Hash
+	settled hash.Hash // nil: the same so far
+}
+
+func (c *changed) write(p []byte, header bool) {
+	out := make([]byte, 0, len(p)+len(p)/16)
+	var last []byte // as out, settled
+	crs := 0
+	for _, b := range p {
+		switch {
+		case b == '\r':
+			crs++
+			continue
+		case b == '\n':
+			out, last = append(out, "\r\n"...), append(last, "\r\n"...)
+			crs = 0
+			continue
+		case b == 0:
+			b = 0x80
+		}
+		for ; crs > 0; crs-- {
+			out, last = append(out, '\r'), append(last, '\r')
+		}
+		out, last = append(out, b), append(last, b)
+		if header && b >= 0x80 {
+			last[len(last)-1] = 'X'
+			if c.settled == nil {
+				c.settled = clone(c.stored)
+			}
+		}
+	}
+	c.stored.Write(out)
+	if c.settled != nil {
+		c.settled.Write(last)
+	}
+}
+
+// settled is the digest of what is the same for all that servers make of
+// the message.
+func (d *digester) settled() hash.Hash {
+	switch {
+	case d.changed == nil:
+		return d.exact
+	case d.changed.settled == nil:
+		return d.changed.stored
+	}
+	return d.changed.settled
+}
+
+func clone(h hash.Hash) hash.Hash {
+	c, err := h.(hash.Cloner).Clone()
 	if err != nil {
 		panic(err) // sha256 always clones
 	}
 	return c
 }
 
+// sum ends the message.
 func (d *digester) sum() []byte {
-	exact := d.exact.Sum(nil)
+	if d.crs > 0 {
+		if d.changed == nil {
+			d.changed = &changed{stored: clone(d.exact)}
+		}
+		d.exact.Write(bytes.Repeat([]byte{'\r'}, d.crs))
+		d.crs = 0
+	}
 	head := d.head
 	if head == nil {
-		head = exact[:headSize]
+		head = d.settled().Sum(nil)[:headSize]
 	}
-	out := binary.BigEndian.AppendUint64(make([]byte, 0, plainSize+sha256.Size), d.length)
-	out = append(append(out, head...), exact...)
-	if d.canon != nil {
-		out = d.canon.Sum(out)
+	out := binary.BigEndian.AppendUint64(make([]byte, 0, plainSize+2*sha256.Size), d.length)
+	out = d.exact.Sum(append(out, head...))
+	if d.changed != nil {
+		out = d.changed.stored.Sum(out)
+		if d.changed.settled != nil {
+			out = d.changed.settled.Sum(out)
+		}
 	}
 	return out
 }
@@ -150,7 +207,7 @@ func digestOf(body []byte) []byte {
 
 // sound tells a digest from none, and from those of a ledger that kept others.
 func sound(digest []byte) bool {
-	return len(digest) == plainSize || len(digest) == plainSize+sha256.Size
+	return len(digest) == plainSize || len(digest) == plainSize+sha256.Size || len(digest) == plainSize+2*sha256.Size
 }
 
 // bareDigest is the digest of a message of which only the SHA-256 is known.
@@ -166,6 +223,14 @@ func lengthOf(digest []byte) int64   { return int64(binary.BigEndian.Uint64(dige
 func headOf(digest []byte) []byte    { return digest[lengthSize : lengthSize+headSize] }
 func contentOf(digest []byte) []byte { return digest[lengthSize+headSize : plainSize] }
 
+// storedOf is the digest of a message as most servers store it.
+func storedOf(digest []byte) []byte {
+	if len(digest) == plainSize {
+		return contentOf(digest)
+	}
+	return digest[plainSize : plainSize+sha256.Size]
+}
+
 // verdict compares what was sent with what the target gives back.
 type verdict int
 
@@ -179,7 +244,11 @@ func compareDigests(sent, back []byte) verdict {
 	switch {
 	case bytes.Equal(contentOf(sent), contentOf(back)):
 		return exact
-	case len(sent) > plainSize && contentKey(sent) == contentKey(back):
+	case bytes.Equal(storedOf(sent), contentOf(sent)): // no NUL, no odd line end
+		if contentKey(sent) == string(contentOf(back)) {
+			return altered
+		}
+	case bytes.Equal(storedOf(sent), storedOf(back)), contentKey(sent) == string(contentOf(back)):
 		return altered
 	}
 	return wrong

@@ -189,3 +189,39 @@ func Foreign(prefix, delim string, foreign []string, wire string) bool {
 	space{delim: delim, prefix: prefix, foreign: foreign}.place(&l)
 	return l.foreign
 }
+
+// DigestInPieces is DigestOf as the pieces come in.
+func DigestInPieces(parts []string) []byte {
+	d := newDigester()
+	for _, p := range parts {
+		_, _ = d.Write([]byte(p))
+	}
+	return d.sum()
+}
+
+// ContentKey is what a message is recognized by.
+func ContentKey(body string) string { return contentKey(digestOf([]byte(body))) }
+
+// Settled is what a server may make of a message.
+func Settled(body string) string {
+	text := strings.TrimRight(strings.ReplaceAll(body, "\x00", "\x80"), "\r")
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if i < len(lines)-1 {
+			lines[i] = strings.TrimRight(line, "\r")
+		}
+	}
+	for i, line := range lines {
+		if line == "" && i < len(lines)-1 {
+			break
+		}
+		octets := []byte(line)
+		for k, b := range octets {
+			if b >= 0x80 {
+				octets[k] = 'X'
+			}
+		}
+		lines[i] = string(octets)
+	}
+	return strings.Join(lines, "\r\n")
+}

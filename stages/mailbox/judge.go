@@ -49,7 +49,7 @@ func (s sent) judge(mode string, back []byte, m meta) proof {
 		row.finding |= contentWrong
 	case mode == "headers":
 		row.finding |= byHeader
-		if string(headOf(s.known)) != string(contentOf(back)[:headSize]) {
+		if string(headOf(s.known)) != contentKey(back)[:headSize] {
 			row.finding |= contentWrong
 		}
 	default:

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -139,6 +140,31 @@ func (s *session) fillCounts(list []listed, counts map[string]box) error {
 		l.box = b
 	}
 	return nil
+}
+
+// hidden finds folders of the target that earlier passes went to and that LIST
+// does not show. Taken for gone, they would be filled again.
+func (s *session) hidden(p place, kept map[string]string) ([]listed, error) {
+	var ask []string
+	for _, wire := range kept {
+		if p.find(wire) == nil {
+			ask = append(ask, wire)
+		}
+	}
+	if len(ask) == 0 {
+		return nil, nil
+	}
+	slices.Sort(ask)
+	counts, err := s.status(ask)
+	var found []listed
+	for _, wire := range ask {
+		if b, ok := counts[wire]; ok && b.validity != 0 {
+			l := listed{wire: wire, subscribed: true, box: b, told: true} // whether it is subscribed, nobody knows
+			p.space.place(&l)
+			found = append(found, l)
+		}
+	}
+	return found, err
 }
 
 // listOf reads a LIST or LSUB response.

@@ -215,18 +215,22 @@ type side struct {
 
 // pairUp matches two sides by content, each message once, in their order:
 // first what has the same date as well, so that twins do not swap theirs, then
-// what is left, because not every target keeps a date.
+// what is left, because not every target keeps a date; and first what is the
+// same octet by octet, then what a server may have made of it.
 func pairUp(source, target side) map[uint32]uint32 {
 	pairs := map[uint32]uint32{}
 	used := map[uint32]bool{}
-	for _, dated := range []bool{true, false} {
+	for _, same := range []struct{ date, octets bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
 		key := func(s side, uid uint32) (shape, bool) {
 			d, ok := s.digests[uid]
 			if !ok || d == nil {
 				return shape{}, false
 			}
 			k := shape{content: contentKey(d)}
-			if dated {
+			if same.octets {
+				k.content = string(contentOf(d))
+			}
+			if same.date {
 				k.date = s.dates[uid]
 			}
 			return k, true

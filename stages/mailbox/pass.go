@@ -289,6 +289,11 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 			kept[name] = st.Target
 		}
 	}
+	hidden, err := r.lanes[0].dst.hidden(r.place, kept)
+	if err != nil {
+		return r.at(r.Target, err)
+	}
+	r.place.existing = append(r.place.existing, hidden...)
 	folders, err := r.mapAll(r.lanes[0].dst, wanted, kept)
 	if err != nil {
 		return r.at(r.Target, err)

@@ -1,6 +1,7 @@
 package mailbox_test
 
 import (
+	"bytes"
 	"net"
 	"slices"
 	"strings"
@@ -286,6 +287,13 @@ func TestVerdict(t *testing.T) {
 		"line ends lost":               {"a\r\nb", "a\nb", wrong},
 		"odd line ends, another byte":  {"a\nb", "a\r\nc", wrong},
 		"a bare carriage return stays": {"a\rb", "a\rb", same},
+		"a return too many":            {"a\r\r\nb\r", "a\r\nb", altered},
+		"a return lost":                {"a\rb", "ab", wrong},
+		"8-bit header, crossed out":    {"S: \xc3\xa4\r\n\r\nb", "S: XX\r\n\r\nb", altered},
+		"that and line ends":           {"S: \xe4\n\nb", "S: X\r\n\r\nb", altered},
+		"8-bit header, another letter": {"S: \xe4\r\n\r\nb", "S: \xe5\r\n\r\nb", wrong},
+		"8-bit text, crossed out":      {"S: s\r\n\r\n\xe4", "S: s\r\n\r\nX", wrong},
+		"8-bit header, line ends lost": {"S: \xe4\r\n\r\nb", "S: \xe4\n\nb", wrong},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -294,6 +302,22 @@ func TestVerdict(t *testing.T) {
 			}
 		})
 	}
+}
+
+// However a message comes in, its digest is the same, and the same as of what
+// servers make of it.
+func TestDigestsDoNotDependOnPieces(t *testing.T) {
+	octets := rapid.SampledFrom([]string{"a", "\r", "\n", "\r\n", "\x00", "\xe4", ":", "\r\n\r\n"})
+	rapid.Check(t, func(rt *rapid.T) {
+		parts := rapid.SliceOf(octets).Draw(rt, "parts")
+		whole := strings.Join(parts, "")
+		if one, many := mailbox.DigestOf([]byte(whole)), mailbox.DigestInPieces(parts); !bytes.Equal(one, many) {
+			rt.Fatalf("%q: %x in one, %x in pieces", whole, one, many)
+		}
+		if stored := mailbox.Settled(whole); mailbox.Verdict(whole, stored) == 2 || mailbox.ContentKey(whole) != mailbox.ContentKey(stored) {
+			rt.Fatalf("%q is stored as %q and not recognized", whole, stored)
+		}
+	})
 }
 
 func TestFlagsThatATargetHolds(t *testing.T) {
