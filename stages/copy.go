@@ -35,6 +35,7 @@ const (
 	keptSkipped  = "skipped"  // []mailbox.Skipped as of the last pass
 	keptNotes    = "notes"    // the same for what was carried but changed
 	keptPassword = "password" // sealed
+	keptVerified = "verified" // verified: what a receipt needs beside the messages
 )
 
 // Name is the stage's word in plans, ledger and logs.
@@ -59,7 +60,7 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 	if err != nil {
 		return c.trouble(ctx, task, journal, err)
 	}
-	if err := keep(ctx, journal, result); err != nil {
+	if err := c.keep(ctx, task, journal, result); err != nil {
 		return pipeline.Result{}, err
 	}
 	if len(result.Differs) > 0 {
@@ -147,6 +148,7 @@ func (c Copy) passed(s *ledger.State, task pipeline.Task, result mailbox.Result,
 	if task.Step == pipeline.CatchUp {
 		s.Copied += result.Copied
 		s.Messages += result.Copied
+		s.Noted = len(result.Skipped) + len(result.Notes)
 		return
 	}
 	s.Folders, s.Messages, s.Bytes = result.Folders, result.Messages, result.Bytes
@@ -165,10 +167,14 @@ func (c Copy) passed(s *ledger.State, task pipeline.Task, result mailbox.Result,
 	}
 }
 
-func keep(ctx context.Context, journal pipeline.Journal, result mailbox.Result) error {
+func (c Copy) keep(ctx context.Context, task pipeline.Task, journal pipeline.Journal, result mailbox.Result) error {
+	values := map[string]any{keptSkipped: result.Skipped, keptNotes: result.Notes}
+	if task.Step == pipeline.Final && len(result.Differs) == 0 {
+		values[keptVerified] = c.verified(task, result)
+	}
 	changes := map[string][]byte{}
-	for name, list := range map[string][]mailbox.Skipped{keptSkipped: result.Skipped, keptNotes: result.Notes} {
-		data, err := json.Marshal(list)
+	for name, value := range values {
+		data, err := json.Marshal(value)
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,10 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 			if err := r.account(ctx, task.Batch, service, a, rows, &whole, &own); err != nil {
 				return pipeline.Result{}, err
 			}
+			key := ledger.Key{Batch: task.Batch.Name, Service: service.Name, Account: a.Address}
+			if err := r.receipt(ctx, a, rows[key], journal); err != nil {
+				return pipeline.Result{}, err
+			}
 		}
 		if err := r.customer(ctx, task.Batch, service.Name, own, journal); err != nil {
 			return pipeline.Result{}, err

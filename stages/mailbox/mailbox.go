@@ -8,7 +8,8 @@
 //	            is how they go over the wire: the place to make it faster
 //	beside it   readers.go reads the target back: readback.go fetches, judge.go
 //	            compares, proof.go keeps, prove.go looks again at what is in
-//	            doubt; verify.go ends a folder, present.go counts
+//	            doubt; verify.go ends a folder, present.go counts; receipt.go
+//	            writes it all down for people
 //	the ledger  state.go: what is kept, and under which keys
 //	the wire    connect.go signs in with the library; wire.go stands under it
 //
@@ -94,10 +95,15 @@ type Options struct {
 	Progress    func(done, total int64) // bytes; may be nil
 }
 
-// Store keeps the UID map and what is needed to resume, per account.
-type Store interface {
+// Kept is what was kept for an account.
+type Kept interface {
 	// Get returns the value of key, nil if there is none.
 	Get(ctx context.Context, key string) ([]byte, error)
+}
+
+// Store keeps the UID map and what is needed to resume, per account.
+type Store interface {
+	Kept
 	// Put changes several keys at once; nil deletes. It returns once the
 	// changes survive a crash.
 	Put(ctx context.Context, changes map[string][]byte) error
@@ -116,6 +122,7 @@ type Result struct {
 	Skipped      []Skipped // everything not carried, as of this pass: complete, not only what is new
 	Slowed       []string  // servers that bear fewer connections than the plan allows, in their words: for the operator
 	Notes        []Skipped // carried, but changed in a known way (a folder renamed, a keyword dropped)
+	Frozen       int       // with Final: messages that the source had in folders that the target has
 	Differs      []Skipped // what was read back and is not as it should be; with Verify, nothing means verified
 }
 

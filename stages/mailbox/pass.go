@@ -188,7 +188,9 @@ func (r *pass) run(ctx context.Context) error {
 		return nil
 	})
 	differs, verr := r.readers.end(err != nil)
-	r.result.Differs = differs
+	if r.result.Differs = differs; r.readers != nil {
+		r.result.Frozen = r.readers.frozen
+	}
 	return cmp.Or(err, verr)
 }
 

@@ -20,6 +20,7 @@ const rowsPerChunk = 1024
 
 // proofs is how far a folder was read back.
 type proofs struct {
+	Name                           string // of the folder, UTF-8, / as separator
 	SourceValidity, TargetValidity uint32 // the UIDs that the rows speak of
 	Records                        int    // records below were read back
 	Kept                           int    // records below are gone from the store
@@ -28,6 +29,7 @@ type proofs struct {
 	Whole                          bool // all that was read back is right
 	HeadersOnly                    bool // some of it was compared by header
 	Seen                           seen // when all messages were found at the target
+	Frozen                         frozen
 
 	last []proof // rows of the chunk that is not full
 }
@@ -37,6 +39,10 @@ type seen struct {
 	Messages, Next uint32
 	ModSeq         uint64
 }
+
+// frozen is what the source had in a folder when all of it was verified. What
+// has a UID from Next on came later.
+type frozen struct{ Messages, Next uint32 }
 
 func (b box) seen() seen { return seen{b.messages, b.next, b.modseq} }
 
@@ -72,7 +78,7 @@ func chunkKey(key string, n int) string {
 
 // loadProofs reads how far a folder was read back. What speaks of other UIDs
 // than the map does is void.
-func loadProofs(ctx context.Context, store Store, key string, st *folderState) (*proofs, error) {
+func loadProofs(ctx context.Context, store Kept, key string, st *folderState) (*proofs, error) {
 	p := &proofs{Whole: st.Folded == 0}
 	if _, err := getJSON(ctx, store, proofsKey(key), p); err != nil {
 		return nil, err
@@ -85,7 +91,7 @@ func loadProofs(ctx context.Context, store Store, key string, st *folderState) (
 }
 
 // each yields the rows from the nth on, a chunk at a time.
-func (p *proofs) each(ctx context.Context, store Store, key string, from int, f func(proof) error) error {
+func (p *proofs) each(ctx context.Context, store Kept, key string, from int, f func(proof) error) error {
 	for n := from / rowsPerChunk; n*rowsPerChunk < p.Rows; n++ {
 		rows, err := loadChunk(ctx, store, key, n)
 		if err != nil {
@@ -103,7 +109,7 @@ func (p *proofs) each(ctx context.Context, store Store, key string, from int, f 
 	return nil
 }
 
-func loadChunk(ctx context.Context, store Store, key string, n int) ([]proof, error) {
+func loadChunk(ctx context.Context, store Kept, key string, n int) ([]proof, error) {
 	data, err := store.Get(ctx, chunkKey(key, n))
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
@@ -116,7 +122,7 @@ func loadChunk(ctx context.Context, store Store, key string, n int) ([]proof, er
 }
 
 // add puts rows behind the others, and what must be written into changes.
-func (p *proofs) add(ctx context.Context, store Store, key string, rows []proof, changes map[string][]byte) error {
+func (p *proofs) add(ctx context.Context, store Kept, key string, rows []proof, changes map[string][]byte) error {
 	if p.last == nil && p.Rows%rowsPerChunk != 0 {
 		last, err := loadChunk(ctx, store, key, p.Rows/rowsPerChunk)
 		if err != nil {

@@ -27,12 +27,15 @@ type checking struct {
 }
 
 func (c *checking) load(ctx context.Context) (err error) {
-	c.proofs, err = loadProofs(ctx, c.pass.Store, c.job.key, c.job.st)
+	if c.proofs, err = loadProofs(ctx, c.pass.Store, c.job.key, c.job.st); err != nil {
+		return err
+	}
 	c.stored = mustJSON(c.proofs)
 	if c.job.reset {
 		c.proofs = begin(c.job.st, c.job.st.next)
 	}
-	return err
+	c.proofs.Name = c.job.name
+	return nil
 }
 
 // step reads back what has been written by now, and ends the folder when the

@@ -17,14 +17,15 @@ type readers struct {
 	mode string // content | headers
 	lane *lane
 
-	mu    sync.Mutex
-	wake  *sync.Cond
-	todo  []*checking
-	of    map[*job]*checking
-	ended bool
-	found []Skipped
-	done  chan struct{}
-	err   error
+	mu     sync.Mutex
+	wake   *sync.Cond
+	todo   []*checking
+	of     map[*job]*checking
+	ended  bool
+	found  []Skipped
+	frozen int // messages of the source in folders that are verified
+	done   chan struct{}
+	err    error
 }
 
 func (r *pass) startReaders(ctx context.Context) error {

@@ -86,7 +86,7 @@ func saveNames(names []string) []byte {
 	return mustJSON(out)
 }
 
-func loadNames(ctx context.Context, store Store) (names []string, err error) {
+func loadNames(ctx context.Context, store Kept) (names []string, err error) {
 	if _, err := getJSON(ctx, store, "folders", &names); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func loadNames(ctx context.Context, store Store) (names []string, err error) {
 	return names, nil
 }
 
-func getJSON(ctx context.Context, store Store, key string, v any) (found bool, err error) {
+func getJSON(ctx context.Context, store Kept, key string, v any) (found bool, err error) {
 	data, err := store.Get(ctx, key)
 	if err != nil {
 		return false, fmt.Errorf("ledger: %w", err)
@@ -128,7 +128,7 @@ func put(ctx context.Context, store Store, changes map[string][]byte) error {
 }
 
 // loadFolder reads what an unchanged folder is known by.
-func loadFolder(ctx context.Context, store Store, key string) (*folderState, error) {
+func loadFolder(ctx context.Context, store Kept, key string) (*folderState, error) {
 	st := &folderState{}
 	if _, err := getJSON(ctx, store, folderKey(key), st); err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func loadFolder(ctx context.Context, store Store, key string) (*folderState, err
 }
 
 // load reads the UID map, with the records not yet folded into it.
-func (st *folderState) load(ctx context.Context, store Store, key string) error {
+func (st *folderState) load(ctx context.Context, store Kept, key string) error {
 	if st.loaded {
 		return nil
 	}

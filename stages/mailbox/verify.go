@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,7 @@ func (c *checking) close(ctx context.Context) error {
 		if err := c.balance(); err != nil {
 			return err
 		}
+		c.freeze()
 	}
 	if len(open) > 0 && c.mend(open) {
 		noted = true
@@ -108,6 +110,8 @@ func (c *checking) close(ctx context.Context) error {
 func (c *checking) sameFolders() bool {
 	j, st := c.job, c.job.st
 	switch {
+	case !st.Complete && slices.ContainsFunc(st.Skipped, func(s Skipped) bool { return s.UID == 0 }):
+		return false // it is named as a whole
 	case !st.Complete:
 		c.differs(proof{}, Missing, "the last pass did not come to its end")
 	case st.uids.n == 0:
@@ -243,6 +247,19 @@ func (c *checking) balance() error {
 		c.differs(proof{}, Missing, fmt.Sprintf("the source has %d messages, %d are carried or named", max(told, int(st.Messages)), have))
 	}
 	return nil
+}
+
+// freeze notes what the source had, for the receipt.
+func (c *checking) freeze() {
+	st := c.job.st
+	last := max(st.Next, 1) - 1
+	if last = max(last, st.uids.last()); len(st.Skipped) > 0 {
+		last = max(last, slices.MaxFunc(st.Skipped, func(a, b Skipped) int { return cmp.Compare(a.UID, b.UID) }).UID)
+	}
+	c.proofs.Frozen = frozen{st.Messages, last + 1}
+	c.mu.Lock()
+	c.frozen += int(st.Messages)
+	c.mu.Unlock()
 }
 
 // mend lets the next pass carry once more what is not right, if it is little:

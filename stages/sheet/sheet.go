@@ -96,6 +96,15 @@ func Write(root *os.Root, name string, data []byte) error {
 	if have, err := read(root, name, len(data)); err == nil && bytes.Equal(have, data) {
 		return nil
 	}
+	return Stream(root, name, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// Stream is Write for a file that is not held in memory. Where write fails, the
+// old file stays.
+func Stream(root *os.Root, name string, write func(io.Writer) error) error {
 	dir := path.Dir(name)
 	if err := root.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -108,8 +117,7 @@ func Write(root *os.Root, name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, root.Remove(temp))
 	}
 	if err := root.Rename(temp, name); err != nil {
