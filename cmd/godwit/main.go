@@ -86,7 +86,7 @@ A plan (YAML) and account lists (CSV) say who moves when; a nightly
 	}
 	root.AddCommand(
 		initCommand(), schemaCommand(), validateCommand(), previewCommand(), runCommand(hurry), statusCommand(),
-		reportCommand(), retryCommand(), thawCommand(), rollbackCommand(hurry), demoCommand(), hookCommand(), guardCommand(), versionCommand(),
+		reportCommand(), verifyCommand(), retryCommand(), thawCommand(), rollbackCommand(hurry), demoCommand(), hookCommand(), guardCommand(), versionCommand(),
 	)
 	return root
 }

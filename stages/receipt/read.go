@@ -24,10 +24,10 @@ var (
 
 // Damage is a place where a receipt is not as it was written.
 type Damage struct {
-	Line   int // 0: the file as a whole
-	Folder string
-	UID    uint32 // at the source, as the line has it
-	Text   string
+	Line   int    `json:"line,omitempty"` // 0: the file as a whole
+	Folder string `json:"folder,omitempty"`
+	UID    uint32 `json:"uid,omitempty"` // at the source, as the line has it
+	Text   string `json:"text"`
 }
 
 func (d Damage) String() string {

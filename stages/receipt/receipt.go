@@ -118,12 +118,12 @@ type Named struct {
 
 // Sums add up: AtFreeze = Exact + Altered + Removed + NotCarried.
 type Sums struct {
-	AtFreeze   int // messages that the source had under the freeze
-	Exact      int
-	Altered    int // in a known way
-	Removed    int // verified, and removed at the target before the switch
-	NotCarried int // named
-	Late       int // beside them: carried after the switch
+	AtFreeze   int `json:"at_freeze"` // messages that the source had under the freeze
+	Exact      int `json:"exact"`
+	Altered    int `json:"altered"`     // in a known way
+	Removed    int `json:"removed"`     // verified, and removed at the target before the switch
+	NotCarried int `json:"not_carried"` // named
+	Late       int `json:"late"`        // beside them: carried after the switch
 }
 
 // Equal says that nothing is left over.
