@@ -182,6 +182,7 @@ func (l *lane) removeGone(j *job) error {
 		if err := dst.expunge(doomed); err != nil {
 			return err
 		}
+		j.removed = append(j.removed, doomed...)
 		l.pass.count(func(r *Result) { r.Deleted += len(doomed) })
 	}
 	j.st.Orphans = nil

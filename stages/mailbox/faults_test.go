@@ -49,7 +49,7 @@ func newScenario(t *testing.T, sourceCaps, targetCaps []string) *scenario {
 	}
 	s.pass = mailbox.Pass{
 		Source: endpoint(s.source), Target: endpoint(s.target), Store: newMemory(),
-		Options: mailbox.Options{MaxDelete: 0.3},
+		Options: mailbox.Options{MaxDelete: 0.3, Verify: "content", Final: true},
 	}
 	s.once = map[string]bool{}
 	for _, list := range s.from.Contents() {
@@ -98,7 +98,7 @@ func (s *scenario) user() {
 func (s *scenario) live(ctx context.Context) {
 	s.t.Helper()
 	var errs []error
-	var found []mailbox.Skipped
+	var res mailbox.Result
 	for n := range passes {
 		if n == faulty {
 			s.source.Heal()
@@ -107,18 +107,12 @@ func (s *scenario) live(ctx context.Context) {
 		if n == 1 {
 			s.user()
 		}
-		res, err := s.pass.Run(ctx)
+		var err error
+		res, err = s.pass.Run(ctx)
 		if ctx.Err() != nil {
 			s.t.Fatalf("pass %d hangs: %v", n+1, err)
 		}
-		if errs = append(errs, err); err != nil {
-			continue
-		}
-		found, err = s.pass.Verify(ctx, "content")
-		if ctx.Err() != nil {
-			s.t.Fatalf("verify after pass %d hangs: %v", n+1, err)
-		}
-		if errs[n] = err; err != nil || len(found) > 0 {
+		if errs = append(errs, err); err != nil || len(res.Differs) > 0 {
 			continue
 		}
 		if !s.hides || n >= faulty {
@@ -128,6 +122,7 @@ func (s *scenario) live(ctx context.Context) {
 			return
 		}
 	}
+	found := res.Differs
 	if last := errs[len(errs)-1]; s.lies && (last == nil && len(found) > 0 || errors.Is(last, mailbox.ErrTooManyDeletions)) {
 		return // found out, and said
 	}

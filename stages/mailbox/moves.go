@@ -442,6 +442,9 @@ func (r *pass) noteMoves(from, to *job, it moveIntent, placed map[uint32]uint32)
 	if n := from.st.uids.n; n > 0 {
 		rec.Bytes = from.st.Bytes * int64(len(it.Gone)) / int64(n) // sizes are not kept
 	}
+	if from.st.Target != to.st.Target {
+		from.removed = append(from.removed, it.Targets...)
+	}
 	from.st.forget(it.Gone)
 	to.st.fold(rec)
 	changes := map[string][]byte{"moving": nil, recordKey(to.key, to.st.next): mustJSON(rec)}

@@ -101,10 +101,10 @@ func (c *checking) again(ctx context.Context, doubtful []entry, known map[uint32
 	if err := c.readAgain(ctx, unread, list, judged); err != nil {
 		return nil, err
 	}
-	var flagged []entry
+	var flagged []uint32
 	for _, row := range judged {
 		if row.finding&flagsWrong != 0 {
-			flagged = append(flagged, entry{source: row.source, target: row.target})
+			flagged = append(flagged, row.target)
 		}
 	}
 	metas, err := c.metas(ctx, flagged)

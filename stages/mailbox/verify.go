@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -72,20 +73,22 @@ func (c *checking) close(ctx context.Context) error {
 		return nil
 	}
 	var open []entry
+	var err error
 	if p := c.proofs; !p.Whole || p.HeadersOnly && c.mode == "content" {
-		var err error
 		if open, err = c.prove(ctx); err != nil {
 			return err
 		}
 		p.Whole, p.HeadersOnly = len(open) == 0, p.HeadersOnly && c.mode == "headers"
 	}
-	if err := c.carried(ctx); err != nil {
+	mended, err := c.carried(ctx)
+	if err != nil {
 		return err
 	}
 	noted, err := c.note(ctx)
 	if err != nil {
 		return err
 	}
+	noted = noted || mended
 	if final || c.job.scanned && !c.pass.Options.CatchUp && c.lane.tells() {
 		removed, err := c.present(ctx, final)
 		if err != nil {
@@ -140,37 +143,52 @@ func (c *checking) differs(p proof, reason Reason, detail string) {
 	c.out = append(c.out, s)
 }
 
-// carried looks whether the flags that this pass carried have arrived.
-func (c *checking) carried(ctx context.Context) error {
-	var list []entry
-	for _, ch := range c.job.changes {
-		if e, ok := c.job.st.uids.find(ch.source); ok && e.target != 0 && !c.pass.Options.CatchUp {
-			list = append(list, e)
+// carried looks whether the flags and removals of this pass have arrived. What
+// has not is left to the next pass.
+func (c *checking) carried(ctx context.Context) (mended bool, err error) {
+	j, st := c.job, c.job.st
+	if c.pass.Options.CatchUp || len(j.changes)+len(j.removed) == 0 {
+		return false, nil
+	}
+	var targets []uint32
+	for _, ch := range j.changes {
+		if e, ok := st.uids.find(ch.source); ok && e.target != 0 {
+			targets = append(targets, e.target)
 		}
 	}
-	metas, err := c.metas(ctx, list)
+	metas, err := c.metas(ctx, append(targets, j.removed...))
 	if err != nil {
-		return err
+		return false, err
 	}
-	for _, ch := range c.job.changes {
-		e, _ := c.job.st.uids.find(ch.source)
-		add, _ := difference(c.job.st.FlagSets[ch.from], c.job.st.FlagSets[ch.to])
-		if m, there := metas[e.target]; there {
-			c.flags(proof{source: ch.source, size: m.size, date: m.date}, strings.Join(add, " "), m.flags)
+	was := map[uint32]uint32{}
+	for _, ch := range j.changes {
+		e, _ := st.uids.find(ch.source)
+		add, _ := difference(st.FlagSets[ch.from], st.FlagSets[ch.to])
+		m, there := metas[e.target]
+		if there && !c.flags(proof{source: ch.source, size: m.size, date: m.date}, strings.Join(add, " "), m.flags) {
+			was[ch.source] = ch.from
 		}
 	}
-	return nil
+	st.uids.edit(slices.Sorted(maps.Keys(was)), func(e *entry) bool { e.flags = was[e.source]; return true })
+	left := len(st.Orphans)
+	for _, uid := range j.removed {
+		if m, there := metas[uid]; there && !strings.Contains(m.flags, `\Deleted`) { // without UIDPLUS it is only marked
+			st.Orphans = append(st.Orphans, uid)
+		}
+	}
+	if n := len(st.Orphans) - left; n > 0 {
+		c.differs(proof{}, Differs, fmt.Sprintf("%d messages that were to be removed are still at the target", n))
+		was[0] = 0
+	}
+	st.Complete = st.Complete && len(was) == 0
+	return len(was) > 0, nil
 }
 
 // metas reads flags and dates of messages at the target.
-func (c *checking) metas(ctx context.Context, list []entry) (map[uint32]meta, error) {
+func (c *checking) metas(ctx context.Context, uids []uint32) (map[uint32]meta, error) {
 	out := map[uint32]meta{}
-	if len(list) == 0 {
+	if len(uids) == 0 {
 		return out, nil
-	}
-	uids := make([]uint32, len(list))
-	for i, e := range list {
-		uids[i] = e.target
 	}
 	slices.Sort(uids)
 	err := c.insist(func() error {

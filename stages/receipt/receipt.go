@@ -79,11 +79,19 @@ type field struct {
 
 func (h *Head) fields() []field {
 	return []field{
-		{"account", &h.Account, nil}, {"service", &h.Service, nil}, {"batch", &h.Batch, nil},
-		{"plan", &h.Plan, nil}, {"plan_revision", &h.PlanRevision, nil},
-		{"source", &h.Source, nil}, {"source_login", &h.SourceLogin, nil},
-		{"target", &h.Target, nil}, {"target_server", &h.TargetServer, nil}, {"target_account", &h.TargetAccount, nil},
-		{"verify", &h.Verify, nil}, {"verified_at", nil, &h.VerifiedAt}, {"switched_at", nil, &h.SwitchedAt},
+		{"account", &h.Account, nil},
+		{"service", &h.Service, nil},
+		{"batch", &h.Batch, nil},
+		{"plan", &h.Plan, nil},
+		{"plan_revision", &h.PlanRevision, nil},
+		{"source", &h.Source, nil},
+		{"source_login", &h.SourceLogin, nil},
+		{"target", &h.Target, nil},
+		{"target_server", &h.TargetServer, nil},
+		{"target_account", &h.TargetAccount, nil},
+		{"verify", &h.Verify, nil},
+		{"verified_at", nil, &h.VerifiedAt},
+		{"switched_at", nil, &h.SwitchedAt},
 	}
 }
 
