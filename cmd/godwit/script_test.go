@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 //	state ACCOUNT WANT         how the host's admin side has it: open, frozen, switched
 //	arrive ACCOUNT FOLDER N    so many messages arrive at the target
 //	holds SIDE ACCOUNT N       how many messages the source or target has
+//	meddle HOW ACCOUNT FOLDER UID   at the target: lose, spoil, shift … TO, flag … FLAG, add; or
+//	                             password ACCOUNT NEW
 //	mode PERM FILE…            the permissions, as in 0700
 //	unguard LEDGER             kills the guard of that ledger's run
 //	until PATTERN PROGRAM …    calls the program until it prints the pattern
@@ -52,7 +54,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"host": startHost, "fail": failNext, "state": checkState, "mode": checkMode, "unguard": unguard, "until": until,
+			"host": startHost, "fail": failNext, "state": checkState, "meddle": meddle, "mode": checkMode, "unguard": unguard, "until": until,
 			"arrive": arrive, "holds": holds,
 		},
 	})
@@ -150,6 +152,36 @@ func holds(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if (strconv.Itoa(len(list)) == args[2]) == neg {
 		ts.Fatalf("the %s of %s has %d messages", args[0], args[1], len(list))
+	}
+}
+
+// meddle does to a mailbox at the target what users and accidents do.
+func meddle(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: meddle HOW ACCOUNT FOLDER [UID [TO|FLAG]]")
+	}
+	host, account, folder := hostOf(ts).Host, args[1], args[2]
+	switch args[0] {
+	case "password":
+		host.AddAccount(demohost.Target, account, args[2])
+		return
+	case "add":
+		ts.Check(host.Put(demohost.Target, account, demohost.Message{Folder: folder, Body: []byte("Subject: new\r\n\r\nnew\r\n"), Date: time.Now()}))
+		return
+	}
+	n, err := strconv.ParseUint(args[3], 10, 32)
+	ts.Check(err)
+	switch uid := uint32(n); args[0] {
+	case "lose":
+		ts.Check(host.Lose(account, folder, uid))
+	case "spoil":
+		ts.Check(host.Spoil(account, folder, uid))
+	case "shift":
+		ts.Check(host.Shift(account, folder, uid, args[4]))
+	case "flag":
+		ts.Check(host.Flag(account, folder, uid, args[4]))
+	default:
+		ts.Fatalf("there is no way to %s", args[0])
 	}
 }
 

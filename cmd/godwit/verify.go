@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -185,7 +186,7 @@ func (v *verification) online(ctx context.Context, file string) error {
 		return err
 	}
 	if v.done == 0 {
-		return exit{exitWrong, fmt.Errorf("no account %s that has moved", strings.TrimSpace("of "+v.service+v.account))}
+		return exit{exitWrong, fmt.Errorf("no account of %s has moved", cmp.Or(v.service+v.account, "the plan"))}
 	}
 	if !v.asJSON {
 		fmt.Fprintf(v.out, "%d mailboxes: %d as their receipts say, %d not\n", v.done, v.done-v.wrong, v.wrong)

@@ -81,7 +81,7 @@ type absent struct {
 // hands to the visitor. It changes nothing (EXAMINE, BODY.PEEK), and calls tell
 // for each deviation.
 func Audit(ctx context.Context, e Endpoint, read func(receipt.Visitor) error, tell func(Deviation)) (Audited, error) {
-	release, err := takeSlots(ctx, need{e.Server, 1})
+	_, release, err := takeSlots(ctx, need{e.Server, 1})
 	if err != nil {
 		return Audited{}, err
 	}

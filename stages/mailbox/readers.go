@@ -99,7 +99,9 @@ func (b *readers) end(failed bool) ([]Skipped, error) {
 	if failed {
 		return nil, nil
 	}
-	if b.pass.alone {
+	if b.pass.alone { // what stored the messages is not believed: a new connection reads
+		b.lane.dst.logout()
+		b.lane.dst = nil
 		b.err = b.work()
 	}
 	if b.err != nil {

@@ -68,10 +68,10 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := l.diff(src, j); err != nil {
 		return err
 	}
-	if !j.exists || j.target.messages == 0 || l.pass.Options.CatchUp {
+	if !j.exists || l.pass.Options.CatchUp {
 		return nil
 	}
-	if j.reset || j.st.Matching || j.st.uids.n == 0 && !j.st.Complete {
+	if j.target.messages > 0 && (j.reset || j.st.Matching || j.st.uids.n == 0 && !j.st.Complete) {
 		if err := l.rematch(ctx, j); err != nil {
 			return err
 		}
