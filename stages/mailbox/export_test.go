@@ -1,7 +1,11 @@
 package mailbox
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -224,4 +228,43 @@ func Settled(body string) string {
 		lines[i] = string(octets)
 	}
 	return strings.Join(lines, "\r\n")
+}
+
+// LargeFolder puts a folder of n messages into the store as passes leave it:
+// read back in order, but every seventh once more later. It returns how much
+// was written at once.
+func LargeFolder(ctx context.Context, store Store, n uint32) (most int) {
+	st := &folderState{Target: "INBOX", SourceValidity: 7, TargetValidity: 9, Complete: true, Messages: n, Next: n + 1, loaded: true}
+	p := begin(st, 0)
+	p.Name, p.Frozen = "INBOX", frozen{n, n + 1}
+	write := func(rows []proof) {
+		changes, size := map[string][]byte{}, 0
+		_ = p.add(ctx, store, "INBOX", rows, changes) // a store in memory
+		for _, v := range changes {
+			size += len(v)
+		}
+		most = max(most, size)
+		_ = store.Put(ctx, changes)
+	}
+	var rows, late []proof
+	for uid := uint32(1); uid <= n; uid++ {
+		st.uids.push(run{uid, uid, 1, st.flagIndex(`\Seen`)})
+		row := proof{source: uid, target: uid, size: 20000, date: 1700000000 + int64(uid)*60, digest: sha256.Sum256(binary.BigEndian.AppendUint32(nil, uid))}
+		if uid%7 == 0 {
+			late = append(late, row)
+			continue
+		}
+		if rows = append(rows, row); len(rows) == readBackMost {
+			write(rows)
+			rows = rows[:0]
+		}
+	}
+	write(rows)
+	for part := range slices.Chunk(late, readBackMost) {
+		write(part)
+	}
+	changes := map[string][]byte{"folders": saveNames([]string{"INBOX"})}
+	st.save(changes, "INBOX")
+	_ = store.Put(ctx, changes)
+	return most
 }

@@ -11,8 +11,8 @@ import (
 	"godwit/stages/mailbox"
 )
 
-// TestSpeed measures a first copy, a pass with nothing to do and a
-// verification on real servers. It is no part of the tests, which never look at
+// TestSpeed measures a first copy, a pass with nothing to do, verification and
+// what is left for the freeze, on real servers. It is no part of the tests, which never look at
 // the time: go test -tags speed -run Speed -v ./stages/mailbox
 func TestSpeed(t *testing.T) {
 	const n = 5000
@@ -38,6 +38,22 @@ func TestSpeed(t *testing.T) {
 	})
 	took("nothing to do", func() { run(t, p) })
 	took("verify by content", func() { verified(t, p, "content") })
+	again := p
+	again.Target, again.Store, again.Options.Verify = d.account(), newMemory(), "content"
+	took("first copy, read back by content meanwhile", func() {
+		if res := run(t, again); res.Copied != n || len(res.Differs) > 0 {
+			t.Errorf("got %+v", res)
+		}
+	})
+	for i := range 10 {
+		c.add("F5", mail(fmt.Sprint("ten", i), "s", "x"), day)
+	}
+	again.Options.Final = true
+	took("under the freeze: ten new ones, verified with all the rest", func() {
+		if res := run(t, again); res.Copied != 10 || len(res.Differs) > 0 {
+			t.Errorf("got %+v", res)
+		}
+	})
 	c.add("F3", mail("new", "s", "x"), day)
 	took("one new message", func() { run(t, p) })
 }
