@@ -55,9 +55,9 @@ func newDovecot(p *process, o options) (*dovecot, error) {
 		process: p, Name: "godwit-lab-" + filepath.Base(p.Dir),
 		Fsync: o.fsync, Separator: o.separator, Prefix: o.prefix, Log: o.log,
 	}
-	d.Location = map[string]string{"maildir": "maildir:~/Maildir:LAYOUT=fs", "sdbox": "sdbox:~/sdbox"}[o.format]
+	d.Location = map[string]string{"maildir": "maildir:~/Maildir:LAYOUT=fs", "sdbox": "sdbox:~/sdbox", "mdbox": "mdbox:~/mdbox"}[o.format]
 	if d.Location == "" {
-		return nil, fmt.Errorf("the format is %q; it is maildir, sdbox, cyrus or cyrus-alt", o.format)
+		return nil, fmt.Errorf("the format is %q; it is maildir, sdbox, mdbox, cyrus or cyrus-alt", o.format)
 	}
 	return d, nil
 }

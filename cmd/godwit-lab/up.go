@@ -30,7 +30,7 @@ type options struct {
 func up(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (err error) {
 	set := flags("up", "up [-dir D] [-format maildir|sdbox] [-smtp] …  (ends when stdin closes)")
 	dir := set.String("dir", "", "the lab's `folder`; what an earlier lab left there is used again (default: a new one, removed at the end)")
-	format := set.String("format", "maildir", "what the servers are: Dovecot with maildir or sdbox; cyrus, or cyrus-alt with the alternative namespace")
+	format := set.String("format", "maildir", "what the servers are: Dovecot with maildir, sdbox or mdbox; cyrus, or cyrus-alt with the alternative namespace")
 	targetFormat := set.String("target-format", "", "what the target is, if it is not what the source is")
 	fsync := set.String("fsync", "optimized", "Dovecot's mail_fsync: never, optimized or always")
 	separator := set.String("separator", "/", "hierarchy separator at the source")

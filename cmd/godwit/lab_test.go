@@ -97,7 +97,7 @@ batches:
 `
 
 // newLaboratory starts the lab with users, their mail and a plan.
-func newLaboratory(t *testing.T, messages int, settle string, users []user) *laboratory {
+func newLaboratory(t *testing.T, messages int, settle string, users []user, up ...string) *laboratory {
 	t.Helper()
 	needServers(t)
 	bin, err := built()
@@ -105,7 +105,7 @@ func newLaboratory(t *testing.T, messages int, settle string, users []user) *lab
 		t.Fatal(err)
 	}
 	l := &laboratory{t: t, dir: t.TempDir(), home: t.TempDir(), bin: bin, users: users}
-	l.start()
+	l.start(up...)
 	for i, u := range users {
 		secret := filepath.Join(l.home, "secret")
 		l.write(secret, u.password+"\n")
@@ -114,6 +114,9 @@ func newLaboratory(t *testing.T, messages int, settle string, users []user) *lab
 			side = "source"
 		}
 		l.lab("user", "-dir", l.home, "-side", side, u.address, secret)
+		if messages == 0 {
+			continue
+		}
 		l.lab("fill", "-dir", l.home, "-user", u.address, "-messages", fmt.Sprint(messages/len(users)), "-folders", "8", "-seed", fmt.Sprint(i+1))
 	}
 	l.write(filepath.Join(l.dir, "plan.yaml"), fmt.Sprintf(labPlan, l.up.Source.Address, l.up.Target.Address, l.up.CA,

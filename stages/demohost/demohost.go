@@ -24,6 +24,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type Host struct {
 	AdminSocket   string // unix socket of the admin side, see Hook
 
 	migrator Migrator
+	without  []string
 	tls      *tls.Config
 	closers  []func() error
 	serving  sync.WaitGroup
@@ -90,10 +92,12 @@ type Migrator struct {
 }
 
 // Start starts a hoster without accounts. It writes ca.pem and the admin socket
-// into dir (the socket elsewhere if dir's name is too long for one).
-func Start(dir string) (*Host, error) {
+// into dir (the socket elsewhere if dir's name is too long for one). Its servers
+// offer all that they can but the capabilities named by without.
+func Start(dir string, without ...string) (*Host, error) {
 	h := &Host{
-		CAFile: filepath.Join(dir, "ca.pem"),
+		without: without,
+		CAFile:  filepath.Join(dir, "ca.pem"),
 		migrator: Migrator{
 			Login: "migrator", Secret: rand.Text(),
 			SMTPLogin: "migration", SMTPSecret: rand.Text(),
@@ -165,7 +169,9 @@ func (h *Host) serveIMAP(side Side) (string, error) {
 		imap.CapESearch, imap.CapSearchRes, imap.CapListExtended, imap.CapListStatus, imap.CapStatusSize,
 		imap.CapChildren, imap.CapSpecialUse, imap.CapCreateSpecialUse,
 	} {
-		caps[c] = struct{}{}
+		if !slices.Contains(h.without, string(c)) {
+			caps[c] = struct{}{}
+		}
 	}
 	server := imapserver.New(&imapserver.Options{
 		NewSession: func(c *imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {

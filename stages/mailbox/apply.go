@@ -261,6 +261,7 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 // leave ends a folder that the source no longer has and of which nothing is
 // left: the target's is deleted if Godwit made it and it is empty.
 func (l *lane) leave(j *job) error {
+	gone := false
 	if j.st.Created && j.exists {
 		dst, err := l.target()
 		if err != nil {
@@ -276,16 +277,19 @@ func (l *lane) leave(j *job) error {
 				return err
 			}
 			q, _ := quote(j.st.Target)
-			if _, err := dst.w.do("DELETE "+q, &exchange{}); err != nil {
-				if _, no := refused(err); !no || errors.Is(err, ErrBusy) {
-					return err
-				}
+			_, err := dst.w.do("DELETE "+q, &exchange{})
+			if _, no := refused(err); err != nil && (!no || errors.Is(err, ErrBusy)) {
+				return err
 			}
+			gone = err == nil
 		}
 	}
 	var names []string
 	l.pass.mu.Lock()
 	defer l.pass.mu.Unlock()
+	if gone {
+		l.pass.place.existing = slices.DeleteFunc(l.pass.place.existing, func(e listed) bool { return e.wire == j.st.Target })
+	}
 	for _, n := range l.pass.names {
 		if n != j.key {
 			names = append(names, n)

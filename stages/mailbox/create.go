@@ -18,7 +18,7 @@ func (r *pass) createFolders(ctx context.Context) error {
 	var todo []*job
 	var commands []string
 	for _, j := range r.jobs {
-		if j.here && j.scanned && !j.exists {
+		if j.here && j.scanned && !j.exists && !(j.st.Gone && !j.needed && len(j.fresh) == 0) {
 			todo = append(todo, j)
 			commands = append(commands, r.createCommand(dst, j))
 		}
@@ -107,7 +107,7 @@ func (r *pass) unlisted(j *job, b box) error {
 
 // made notes that the folder is there now.
 func (j *job) made() {
-	j.exists, j.st.Created = true, true
+	j.exists, j.st.Created, j.st.Gone = true, true, false
 	j.st.Skipped = slices.DeleteFunc(j.st.Skipped, func(s Skipped) bool { return s.UID == 0 && s.Reason == FolderRefused })
 }
 

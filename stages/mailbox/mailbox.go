@@ -118,6 +118,7 @@ type Result struct {
 	AlreadyThere int   // found at the target by content (pre-filled target, lost ledger)
 	Updated      int   // flag changes carried
 	Moved        int
+	Renamed      int // folders, with those below them
 	Deleted      int
 	Skipped      []Skipped // everything not carried, as of this pass: complete, not only what is new
 	Slowed       []string  // servers that bear fewer connections than the plan allows, in their words: for the operator

@@ -254,6 +254,7 @@ func (r *pass) freshMoves(ctx context.Context, j *job, dates map[int64]bool, gon
 		mv := list[0]
 		gone[s] = list[1:]
 		mv.to, mv.fresh, mv.digest = j, m, d
+		j.needed = true
 		moves = append(moves, mv)
 		return true
 	})

@@ -53,6 +53,8 @@ type pass struct {
 	limit int64        // of a message, bytes
 	held  atomic.Int64 // new messages in memory
 
+	sameTarget bool // the target's mailbox is the one of the pass before
+
 	mu     sync.Mutex
 	result Result
 	done   int64
@@ -62,12 +64,16 @@ type pass struct {
 // job is what a pass has to do in one folder.
 type job struct {
 	mapping
-	key    string // of its state in the ledger
-	name   string // of the source, in UTF-8
-	st     *folderState
-	here   bool // the source has it
-	target box
-	exists bool // the target has it
+	key     string // of its state in the ledger
+	name    string // of the source, in UTF-8
+	st      *folderState
+	here    bool // the source has it
+	target  box
+	exists  bool   // the target has it
+	placed  bool   // it has had a place at the target before
+	wants   string // its new name at the target, where the source's was renamed
+	removed bool   // the target's user has removed it
+	needed  bool   // messages move into it
 
 	scanned bool
 	reset   bool   // the map was void: it must be written before anything is copied
@@ -166,6 +172,9 @@ func (r *pass) run(ctx context.Context) error {
 			r.total += held / int64(len(j.fresh)) * int64(n)
 		}
 	}
+	if err := r.renameFolders(ctx); err != nil {
+		return err
+	}
 	if err := r.createFolders(ctx); err != nil {
 		return err
 	}
@@ -192,7 +201,10 @@ func (r *pass) run(ctx context.Context) error {
 	if r.result.Differs = differs; r.readers != nil {
 		r.result.Frozen = r.readers.frozen
 	}
-	return cmp.Or(err, verr)
+	if err := cmp.Or(err, verr); err != nil {
+		return err
+	}
+	return r.renameFolders(ctx)
 }
 
 // each runs do for every job, spread over the lanes. The first error ends it;
@@ -280,7 +292,6 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 	wanted, notCarried, foreign := r.Options.wanted(source)
 	r.others, r.result.Notes = notCarried, foreign
 	states, keys := map[string]*folderState{}, map[string]string{} // by name
-	kept := map[string]string{}
 	for _, key := range r.names {
 		st, err := loadFolder(ctx, r.Store, key)
 		if err != nil {
@@ -288,7 +299,20 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 		}
 		name := st.nameAt(key)
 		states[name], keys[name] = st, key
-		if st.Target != "" {
+	}
+	if err := r.settleRename(ctx, states, keys); err != nil {
+		return err
+	}
+	nameless, err := r.findRenamed(ctx, wanted, states, keys)
+	if err != nil {
+		return err
+	}
+	if err := r.follow(ctx, states, keys); err != nil {
+		return err
+	}
+	kept := map[string]string{}
+	for name, st := range states {
+		if st.Target != "" && !(st.renamed && !st.Theirs && !r.Options.CatchUp) {
 			kept[name] = st.Target
 		}
 	}
@@ -301,10 +325,15 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 	if err != nil {
 		return r.at(r.Target, err)
 	}
+	for _, st := range states {
+		l := r.place.find(st.Target)
+		r.sameTarget = r.sameTarget || l != nil && st.TargetValidity != 0 && l.box.validity == st.TargetValidity
+	}
 	listedNow := map[string]bool{}
 	for _, l := range source {
 		listedNow[l.wire] = !l.noselect
 	}
+	var here []*job
 	for _, m := range folders {
 		j := &job{mapping: m, key: keys[m.source.wire], name: m.source.name(), st: states[m.source.wire], here: true, box: m.source.box}
 		if j.st == nil {
@@ -313,13 +342,27 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 				j.st.Name = m.source.wire
 			}
 		}
-		r.adopt(j)
+		if j.placed = j.st.Target != ""; !j.placed {
+			j.st.Target = m.target
+		} else if j.st.Target != m.target {
+			j.wants = m.target
+		}
+		here = append(here, j)
+	}
+	for _, j := range here {
+		old := slices.ContainsFunc(here, func(o *job) bool {
+			_, leaves := renamedTo(j.st.Target, o.st.Target, o.wants, r.place.space.delim)
+			return !j.placed && o.wants != "" && leaves
+		})
+		r.adopt(j, old)
 	}
 	for _, name := range slices.Sorted(maps.Keys(states)) {
 		if st := states[name]; !listedNow[name] {
-			m := mapping{source: listed{wire: name, path: []string{st.shown(name)}}, target: st.Target}
-			r.adopt(&job{mapping: m, key: keys[name], name: st.shown(name), st: st, scanned: true})
+			r.adopt(r.vanished(name, keys[name], st), false)
 		}
+	}
+	for _, j := range nameless {
+		r.adopt(j, false)
 	}
 	return r.remember(ctx)
 }
@@ -334,16 +377,16 @@ func (r *pass) newKey(name string) string {
 	return key
 }
 
-func (r *pass) adopt(j *job) {
-	if j.st.Target == "" {
-		j.st.Target = j.mapping.target
-	}
-	if l := r.place.find(j.st.Target); l != nil && !l.noselect {
+// adopt takes up a job. What stands at its place is not its own where it is
+// about to get another name.
+func (r *pass) adopt(j *job, leaves bool) {
+	if l := r.place.find(j.st.Target); l != nil && !l.noselect && !leaves {
 		j.exists, j.target = true, l.box
 		if j.st.Target != l.wire { // the server's spelling, where case does not matter
 			j.st.Target, j.path = l.wire, l.path
 		}
 	}
+	j.removed = !j.exists && j.st.TargetValidity != 0 && r.sameTarget
 	j.noteName()
 	r.jobs = append(r.jobs, j)
 }

@@ -1,10 +1,14 @@
 package mailbox_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,160 +16,519 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"pgregory.net/rapid"
 
+	"godwit/stages/demohost"
 	"godwit/stages/mailbox"
 )
 
-// TestTargetEqualsSource proves that whatever users do between passes, the last
-// pass makes the target equal to the source.
+// TestTargetEqualsSource proves that whatever users do between passes, at the
+// source and at the target, the last pass makes the target equal to the source,
+// keeps what the target's users did, and changes nothing at the source. A life
+// that fails is made shorter and printed with the command that lives it again.
+//
+// The servers in memory live 500 lives, Dovecot a few; GODWIT_LIVES=N changes
+// the number of both (make soak: 20 times as many).
 func TestTargetEqualsSource(t *testing.T) {
-	tests := map[string]func(*testing.T) func() mailbox.Endpoint{
-		"in memory": func(t *testing.T) func() mailbox.Endpoint {
-			m := startMemory(t, modern...)
-			return func() mailbox.Endpoint { return m.account(t) }
-		},
-		"Dovecot": func(t *testing.T) func() mailbox.Endpoint { return startDovecot(t, slashes).account },
+	count := func(lives int) int {
+		if own, err := strconv.Atoi(os.Getenv("GODWIT_LIVES")); err == nil {
+			return own
+		}
+		if testing.Short() {
+			lives /= 10
+		}
+		if os.Getenv("GODWIT_LONG") != "" {
+			lives *= 20
+		}
+		return lives
 	}
-	for name, start := range tests {
-		t.Run(name, func(t *testing.T) {
+	const parts = 4
+	for part := range parts {
+		t.Run(fmt.Sprint("in memory ", part), func(t *testing.T) {
 			t.Parallel()
-			account := start(t)
-			lives := 0
-			rapid.Check(t, func(rt *rapid.T) {
-				if lives++; name == "Dovecot" && lives > 15 && os.Getenv("GODWIT_LONG") == "" {
-					return // the server in memory lives all the others
-				}
-				life(t, rt, account(), account())
+			hosts := []*host{
+				newHost(t),
+				newHost(t, "UIDPLUS", "MOVE"),
+				newHost(t, "LIST-STATUS", "LIST-EXTENDED", "SPECIAL-USE", "CREATE-SPECIAL-USE", "NAMESPACE", "IMAP4rev2"),
+				newHost(t, "UIDPLUS", "MOVE", "LITERAL+", "LIST-STATUS", "LIST-EXTENDED", "NAMESPACE", "ESEARCH", "SEARCHRES", "CHILDREN", "STATUS=SIZE", "IMAP4rev2"),
+			}
+			lives(t, count(500)/parts, func(rt *rapid.T) {
+				from, to := rapid.SampledFrom(hosts).Draw(rt, "source's server"), rapid.SampledFrom(hosts).Draw(rt, "target's server")
+				l := &life{T: rt, t: t, before: from.MutationCount}
+				l.live(from.account(demohost.Source), to.account(demohost.Target))
+			})
+		})
+	}
+	for name, capability := range map[string]string{
+		"":                   "",
+		" without CONDSTORE": "IMAP4rev1 LITERAL+ UIDPLUS MOVE NAMESPACE LIST-EXTENDED LIST-STATUS MULTIAPPEND UNSELECT",
+		" without QRESYNC":   "IMAP4rev1 LITERAL+ UIDPLUS MOVE NAMESPACE LIST-EXTENDED LIST-STATUS MULTIAPPEND UNSELECT CONDSTORE ENABLE",
+		" of the nineties":   "IMAP4rev1",
+	} {
+		t.Run("Dovecot"+name, func(t *testing.T) {
+			t.Parallel()
+			extra := slashes
+			if capability != "" {
+				extra += "protocol imap {\n  imap_capability = " + capability + "\n}\n"
+			}
+			d := startDovecot(t, extra)
+			lives(t, count(8), func(rt *rapid.T) {
+				l := &life{T: rt, t: t, before: func() int { return 0 }}
+				l.live(d.account(), d.account())
 			})
 		})
 	}
 }
 
-var folderNames = []string{"INBOX", "A", "B", "Ärger", "Odd & name", "sent"}
-
-// life plays a user: a random tree, then rounds of random actions and a pass.
-func life(t *testing.T, rt *rapid.T, source, target mailbox.Endpoint) {
-	c := dial(t, source)
-	defer c.Close()
-	u := &player{client: c, rt: rt}
-	for _, f := range folderNames[1:] {
-		if rapid.Bool().Draw(rt, "folder "+f) {
-			c.must(c.Create(f, nil).Wait())
-		}
+// lives lives at least n lives.
+func lives(t *testing.T, n int, life func(*rapid.T)) {
+	for lived := 0; lived < n && !t.Failed(); {
+		rapid.Check(t, func(rt *rapid.T) {
+			if lived++; lived <= n || t.Failed() {
+				life(rt)
+			}
+		})
 	}
-	for range rapid.IntRange(0, 40).Draw(rt, "mails") {
-		u.arrive()
-	}
-	p := mailbox.Pass{Source: source, Target: target, Store: newMemory(), Options: mailbox.Options{MaxDelete: 1, Connections: rapid.IntRange(1, 3).Draw(rt, "connections")}}
-	for range rapid.IntRange(1, 4).Draw(rt, "rounds") {
-		for range rapid.IntRange(0, 8).Draw(rt, "actions") {
-			rapid.SampledFrom([]func(){u.arrive, u.delete, u.move, u.flag, u.copyOne, u.renameFolder}).Draw(rt, "action")()
-		}
-		run(rt, p)
-		if rapid.IntRange(0, 5).Draw(rt, "the ledger is lost") == 0 {
-			p.Store = newMemory() // between passes: what happens then is not known to be Godwit's
-			run(rt, p)
-		}
-	}
-	run(rt, p)
-	got, want := dialT(t, rt, target).contents(), dialT(t, rt, source).contents()
-	for name, lines := range want {
-		if !slices.Equal(lines, got[name]) {
-			rt.Fatalf("folder %q:\nsource %s\ntarget %s", name, strings.Join(lines, "\n       "), strings.Join(got[name], "\n       "))
-		}
-	}
-	for name, lines := range got {
-		if _, ok := want[name]; !ok && len(lines) > 0 {
-			rt.Fatalf("the target's folder %q is not at the source", name)
-		}
-	}
-	verified(rt, p, "content")
 }
 
-func dialT(t *testing.T, rt *rapid.T, e mailbox.Endpoint) client {
-	c := dial(t, e)
-	rt.Cleanup(func() { _ = c.Close() })
-	return c
+// host is a demohost with accounts of its own for each life.
+type host struct {
+	*demohost.Host
+	without []string
 }
 
-type player struct {
-	client
-	rt *rapid.T
-	n  int
+func newHost(t *testing.T, without ...string) *host {
+	t.Helper()
+	h, err := demohost.Start(t.TempDir(), without...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	return &host{h, without}
 }
 
-func (u *player) folders() []string {
-	boxes, err := u.List("", "*", nil).Collect()
-	u.must(err)
-	var out []string
+func (h *host) String() string { return fmt.Sprint("without ", h.without) }
+
+func (h *host) account(side demohost.Side) mailbox.Endpoint {
+	name := fmt.Sprintf("user%d@old.example", accountNumber.Add(1))
+	h.AddAccount(side, name, userSecret)
+	address := h.SourceAddress
+	if side == demohost.Target {
+		address = h.TargetAddress
+	}
+	return mailbox.Endpoint{
+		Server: &mailbox.Server{Address: address, TLS: "implicit", CAFile: h.CAFile, Stall: 20 * time.Second},
+		Login:  mailbox.Login{User: name, Secret: secret(userSecret)},
+	}
+}
+
+// life is a mailbox on its way, with a user on either side. Bodies tell
+// messages apart: of some there are several, and then the target's user leaves
+// them alone, so that it is certain what has to be where in the end.
+type life struct {
+	*rapid.T
+	t      *testing.T
+	before func() int // how often the source was changed
+
+	source, target client
+	n              int
+	born           map[string]int    // by body
+	touched        map[string]string // by body, what the target's user did: flagged, deleted, moved
+	own            []string          // the target's user's bodies
+	moved          map[string]bool   // by body, at the source since the last pass
+	forgetful      bool              // the ledger must not be lost any more
+}
+
+const mine = "Mine" // the target's user's own folder
+
+func (l *life) live(source, target mailbox.Endpoint) {
+	l.born, l.touched = map[string]int{}, map[string]string{}
+	l.source, l.target = dial(l.t, source), dial(l.t, target)
+	defer l.source.Close()
+	defer l.target.Close()
+	for _, f := range []string{"A", "B", "A/Ärger", "Odd & name", "sent"} {
+		if l.chance(2, "folder "+f) {
+			l.source.must(l.source.Create(f, nil).Wait())
+		}
+	}
+	for range rapid.IntRange(0, 30).Draw(l.T, "mails") {
+		l.arrive()
+	}
+	store := newMemory()
+	p := mailbox.Pass{Source: source, Target: target, Store: store, Options: mailbox.Options{MaxDelete: 1, Connections: rapid.IntRange(1, 2).Draw(l.T, "connections")}}
+	l.pass(p, store)
+	for range rapid.IntRange(1, 4).Draw(l.T, "rounds") {
+		for range rapid.IntRange(0, 6).Draw(l.T, "actions") {
+			l.act("at the source", map[string]func(){
+				"arrive": l.arrive, "delete": l.delete, "move": l.move, "move another": l.move, "flag": l.flag, "copy": l.copyOne,
+				"rename a folder": l.renameFolder, "delete a folder": l.deleteFolder, "create a folder": l.createFolder,
+			})
+		}
+		there := rapid.IntRange(0, 3).Draw(l.T, "actions there")
+		if there > 0 { // what was not read back yet and is not there was not copied
+			verified(l.T, p, "content")
+		}
+		for range there {
+			l.act("at the target", map[string]func(){
+				"flag": l.flagThere, "delete": l.deleteThere, "move": l.moveThere, "arrive": l.arriveThere, "rename a folder": l.renameThere,
+			})
+		}
+		l.pass(p, store)
+		if !l.forgetful && l.chance(6, "the ledger is lost") {
+			store = newMemory() // between passes: what happens then is not known to be Godwit's
+			p.Store = store
+			l.pass(p, store)
+		}
+	}
+	l.pass(p, store)
+	verified(l.T, p, "content")
+	l.judge(p)
+}
+
+// pass makes one, which may crash at some write and is made again.
+func (l *life) pass(p mailbox.Pass, store *memory) {
+	changes := l.before()
+	l.moved = map[string]bool{}
+	if l.chance(4, "it crashes") {
+		left := rapid.IntRange(1, 16).Draw(l.T, "at write")
+		store.crash = func(bool) error {
+			if left--; left == 0 {
+				return errCrash
+			}
+			return nil
+		}
+		if _, err := p.Run(context.Background()); err != nil && !errors.Is(err, errCrash) {
+			l.Fatalf("pass: %v", err)
+		}
+		store.crash = nil
+	}
+	res := run(l.T, p)
+	l.tell(fmt.Sprintf("pass: %d copied, %d there, %d updated, %d moved, %d renamed, %d deleted, %v", res.Copied, res.AlreadyThere, res.Updated, res.Moved, res.Renamed, res.Deleted, res.Notes))
+	if n := l.before(); n != changes {
+		l.Fatalf("the source was changed %d times", n-changes)
+	}
+}
+
+func (l *life) act(where string, actions map[string]func()) {
+	actions[rapid.SampledFrom(slices.Sorted(maps.Keys(actions))).Draw(l.T, where)]()
+}
+
+// tell says what was done, for who reads of a life that failed.
+func (l *life) tell(what ...any) { l.Log(append([]any{"->"}, what...)...) }
+
+func (l *life) chance(in int, what string) bool {
+	return rapid.IntRange(1, in).Draw(l.T, what) == in
+}
+
+// judge compares the sides by an independent reader.
+func (l *life) judge(p mailbox.Pass) {
+	l.Helper()
+	_, notes, err := p.Named(context.Background())
+	if err != nil {
+		l.Fatal(err)
+	}
+	place := map[string]string{}
+	for _, n := range notes {
+		if n.Reason == mailbox.FolderRenamed {
+			place[n.Folder] = n.Detail
+		}
+	}
+	want := map[string][]string{}
+	for folder, list := range l.source.messages() {
+		to := folder
+		if other, ok := place[folder]; ok {
+			to = other
+		}
+		want[to] = append(want[to], []string{}...)
+		for _, m := range list {
+			switch l.touched[m.body] {
+			case "flagged":
+				m.flags = append(m.flags, "$Mine")
+			case "deleted", "moved":
+				continue
+			}
+			want[to] = append(want[to], m.String())
+		}
+	}
+	for body, what := range l.touched {
+		if what == "moved" {
+			want[mine] = append(want[mine], body)
+		}
+	}
+	got := map[string][]string{}
+	own := map[string]int{}
+	for folder, list := range l.target.messages() {
+		for _, m := range list {
+			switch {
+			case slices.Contains(l.own, m.body):
+				own[m.body]++
+			case folder == mine:
+				got[folder] = append(got[folder], m.body)
+			default:
+				got[folder] = append(got[folder], m.String())
+			}
+		}
+	}
+	for _, body := range l.own {
+		if own[body] != 1 {
+			l.Errorf("the target's user has %q %d times", body, own[body])
+		}
+	}
+	folders := maps.Clone(want)
+	maps.Copy(folders, got)
+	for folder := range folders {
+		sort.Strings(want[folder])
+		sort.Strings(got[folder])
+		if !slices.Equal(want[folder], got[folder]) {
+			l.Errorf("folder %q:\nsource %s\ntarget %s", folder, strings.Join(want[folder], "\n       "), strings.Join(got[folder], "\n       "))
+		}
+	}
+	if l.Failed() {
+		l.FailNow()
+	}
+}
+
+// shown is a message as a mailbox shows it.
+type shown struct {
+	uid   imap.UID
+	date  time.Time
+	flags []string
+	body  string
+}
+
+func (m shown) String() string {
+	sort.Strings(m.flags)
+	return fmt.Sprintf("%s %v %q", m.date.UTC().Format(time.RFC3339), m.flags, m.body)
+}
+
+// messages reads a mailbox, folder by folder.
+func (c client) messages() map[string][]shown {
+	c.t.Helper()
+	out := map[string][]shown{}
+	for _, name := range c.folders() {
+		out[name] = c.in(name)
+	}
+	return out
+}
+
+func (c client) folders() (out []string) {
+	c.t.Helper()
+	boxes, err := c.List("", "*", nil).Collect()
+	c.must(err)
 	for _, b := range boxes {
-		out = append(out, b.Mailbox)
+		if !hasAttr(b.Attrs, imap.MailboxAttrNoSelect) && !hasAttr(b.Attrs, imap.MailboxAttrNonExistent) {
+			out = append(out, b.Mailbox)
+		}
 	}
 	sort.Strings(out)
 	return out
 }
 
-func (u *player) folder() string { return rapid.SampledFrom(u.folders()).Draw(u.rt, "in") }
-
-// pick opens a folder and chooses a message in it; 0 if there is none.
-func (u *player) pick() imap.UID {
-	data, err := u.Select(u.folder(), nil).Wait()
-	u.must(err)
+// in opens a folder and reads it.
+func (c client) in(name string) (out []shown) {
+	c.t.Helper()
+	data, err := c.Select(name, nil).Wait()
+	c.must(err)
 	if data.NumMessages == 0 {
-		return 0
+		return nil
 	}
-	msgs, err := u.Fetch(imap.SeqSet{imap.SeqRange{Start: 1, Stop: 0}}, &imap.FetchOptions{UID: true}).Collect()
-	u.must(err)
-	return rapid.SampledFrom(msgs).Draw(u.rt, "message").UID
+	list, err := c.Fetch(imap.SeqSet{imap.SeqRange{Start: 1, Stop: 0}}, &imap.FetchOptions{
+		UID: true, Flags: true, InternalDate: true,
+		BodySection: []*imap.FetchItemBodySection{{Peek: true}},
+	}).Collect()
+	c.must(err)
+	for _, m := range list {
+		var flags []string
+		for _, f := range m.Flags {
+			if f != `\Recent` {
+				flags = append(flags, string(f))
+			}
+		}
+		out = append(out, shown{m.UID, m.InternalDate, flags, string(m.BodySection[0].Bytes)})
+	}
+	return out
 }
 
-func (u *player) arrive() {
-	u.n++
-	id := fmt.Sprint("id", rapid.IntRange(0, 30).Draw(u.rt, "id")) // some Message-IDs come twice
-	text := fmt.Sprint("text ", rapid.IntRange(0, 3).Draw(u.rt, "text"))
+// pick opens a folder and chooses a message in it that suits; 0 if there is
+// none.
+func (l *life) pick(c client, suits func(shown) bool) shown {
+	folder := rapid.SampledFrom(c.folders()).Draw(l.T, "in")
+	list := slices.DeleteFunc(c.in(folder), func(m shown) bool { return !suits(m) })
+	if len(list) == 0 {
+		return shown{}
+	}
+	m := list[rapid.IntRange(0, len(list)-1).Draw(l.T, "message")]
+	l.tell("in", folder, "message", m.uid, strconv.Quote(m.body))
+	return m
+}
+
+// At the source.
+
+func anything(shown) bool { return true }
+
+// untouched is what a user may move or copy without making it uncertain what
+// has to become of the target's.
+func (l *life) untouched(m shown) bool {
+	return l.touched[m.body] == "" || l.touched[m.body] == "flagged"
+}
+
+func (l *life) arrive() {
+	l.n++
+	id := fmt.Sprint("id", rapid.IntRange(0, 30).Draw(l.T, "id")) // some Message-IDs come twice
+	text := fmt.Sprint("text ", l.n)
 	body := mail(id, "s", text)
-	switch rapid.IntRange(0, 5).Draw(u.rt, "kind") {
+	switch rapid.IntRange(0, 7).Draw(l.T, "kind") {
 	case 0:
 		body = "Subject: no id\r\n\r\n" + text + "\r\n"
 	case 1:
 		body = "X-Only: this\r\n\r\n" + text
+	case 2:
+		body = strings.Replace(body, "Subject", "Message-ID: <another@example>\r\nSubject", 1)
+	case 3: // a twin
+		for _, b := range slices.Sorted(maps.Keys(l.born)) {
+			if l.touched[b] == "" {
+				body = b
+			}
+		}
 	}
-	flags := rapid.SampledFrom([][]imap.Flag{nil, {imap.FlagSeen}, {imap.FlagFlagged, "$Work"}}).Draw(u.rt, "flags")
-	u.add(u.folder(), body, day.Add(time.Duration(rapid.IntRange(0, 3).Draw(u.rt, "when"))*time.Hour), flags...)
+	l.born[body]++
+	flags := rapid.SampledFrom([][]imap.Flag{nil, {imap.FlagSeen}, {imap.FlagFlagged, "$Work"}, {imap.FlagDraft, "$odd.1"}}).Draw(l.T, "flags")
+	folder := rapid.SampledFrom(l.source.folders()).Draw(l.T, "in")
+	l.tell("new in", folder, strconv.Quote(body))
+	l.source.add(folder, body, day.Add(time.Duration(rapid.IntRange(0, 3).Draw(l.T, "when"))*time.Hour), flags...)
 }
 
-func (u *player) delete() {
-	if uid := u.pick(); uid != 0 {
-		u.must(u.Store(imap.UIDSetNum(uid), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagDeleted}}, nil).Close())
-		u.must(u.Expunge().Close())
-	}
-}
-
-func (u *player) move() {
-	if uid := u.pick(); uid != 0 {
-		_, err := u.Move(imap.UIDSetNum(uid), u.folder()).Wait()
-		_ = err // a move onto itself may be refused
-	}
-}
-
-func (u *player) copyOne() {
-	if uid := u.pick(); uid != 0 {
-		_, _ = u.Copy(imap.UIDSetNum(uid), u.folder()).Wait()
+func (l *life) delete() {
+	if m := l.pick(l.source, anything); m.uid != 0 {
+		l.source.remove(m.uid)
 	}
 }
 
-func (u *player) flag() {
-	if uid := u.pick(); uid != 0 {
-		op := rapid.SampledFrom([]imap.StoreFlagsOp{imap.StoreFlagsAdd, imap.StoreFlagsDel}).Draw(u.rt, "op")
-		flag := rapid.SampledFrom([]imap.Flag{imap.FlagSeen, imap.FlagAnswered, "$Later"}).Draw(u.rt, "flag")
-		u.must(u.Store(imap.UIDSetNum(uid), &imap.StoreFlags{Op: op, Silent: true, Flags: []imap.Flag{flag}}, nil).Close())
+// remove deletes a message of the open folder.
+func (c client) remove(uid imap.UID) {
+	c.t.Helper()
+	c.must(c.Store(imap.UIDSetNum(uid), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagDeleted}}, nil).Close())
+	c.must(c.Expunge().Close())
+}
+
+func (l *life) move() {
+	if m := l.pick(l.source, l.untouched); m.uid != 0 {
+		l.moved[m.body] = true
+		l.source.moveTo(m.uid, rapid.SampledFrom(l.source.folders()).Draw(l.T, "to"))
 	}
 }
 
-func (u *player) renameFolder() {
-	if f := u.folder(); f != "INBOX" {
-		u.n++
-		_, err := u.Select("INBOX", nil).Wait() // Dovecot ends a session whose open folder goes
-		u.must(err)
-		_ = u.Rename(f, fmt.Sprint("renamed", u.n), nil).Wait()
+// moveTo works on any server; onto itself it may be refused.
+func (c client) moveTo(uid imap.UID, folder string) {
+	if _, err := c.Copy(imap.UIDSetNum(uid), folder).Wait(); err == nil {
+		c.remove(uid)
+	}
+}
+
+func (l *life) copyOne() {
+	if m := l.pick(l.source, func(m shown) bool { return l.touched[m.body] == "" }); m.uid != 0 {
+		if _, err := l.source.Copy(imap.UIDSetNum(m.uid), rapid.SampledFrom(l.source.folders()).Draw(l.T, "to")).Wait(); err == nil {
+			l.born[m.body]++
+		}
+	}
+}
+
+func (l *life) flag() {
+	if m := l.pick(l.source, anything); m.uid != 0 {
+		op := rapid.SampledFrom([]imap.StoreFlagsOp{imap.StoreFlagsAdd, imap.StoreFlagsDel}).Draw(l.T, "op")
+		flag := rapid.SampledFrom([]imap.Flag{imap.FlagSeen, imap.FlagAnswered, "$Later"}).Draw(l.T, "flag")
+		l.source.must(l.source.Store(imap.UIDSetNum(m.uid), &imap.StoreFlags{Op: op, Silent: true, Flags: []imap.Flag{flag}}, nil).Close())
+	}
+}
+
+func (l *life) createFolder() {
+	l.n++
+	name := rapid.SampledFrom([]string{"A", "B", "new " + fmt.Sprint(l.n), "A/below" + fmt.Sprint(l.n)}).Draw(l.T, "name")
+	l.tell("create", name, l.source.Create(name, nil).Wait()) // it may be there
+}
+
+// folderOf chooses one that can be renamed or deleted, and leaves the one that
+// is open: Dovecot ends a session whose folder goes.
+func (l *life) folderOf(c client) string {
+	folder := rapid.SampledFrom(c.folders()).Draw(l.T, "which")
+	_, err := c.Select("INBOX", nil).Wait()
+	c.must(err)
+	if folder == "INBOX" || folder == mine {
+		return ""
+	}
+	return folder
+}
+
+func (l *life) renameFolder() {
+	if f := l.folderOf(l.source); f != "" {
+		l.n++
+		name := rapid.SampledFrom([]string{"renamed", "A/", "B"}).Draw(l.T, "name")
+		if name != "B" {
+			name += fmt.Sprint(l.n)
+		}
+		l.tell("rename", f, "to", name, l.source.Rename(f, name, nil).Wait())
+	}
+}
+
+func (l *life) deleteFolder() {
+	if f := l.folderOf(l.source); f != "" {
+		l.tell("delete", f, l.source.Delete(f).Wait()) // one with children may stay
+	}
+}
+
+// At the target.
+
+// only is a message that the target's user may act on.
+func (l *life) only(m shown) bool {
+	return l.born[m.body] == 1 && l.touched[m.body] == "" && !l.moved[m.body]
+}
+
+func (l *life) flagThere() {
+	if m := l.pick(l.target, l.only); m.uid != 0 {
+		l.target.must(l.target.Store(imap.UIDSetNum(m.uid), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{"$Mine"}}, nil).Close())
+		l.touched[m.body] = "flagged"
+	}
+}
+
+func (l *life) deleteThere() {
+	if m := l.pick(l.target, l.only); m.uid != 0 {
+		l.target.remove(m.uid)
+		l.touched[m.body], l.forgetful = "deleted", true
+	}
+}
+
+func (l *life) moveThere() {
+	if m := l.pick(l.target, l.only); m.uid != 0 {
+		_ = l.target.Create(mine, nil).Wait() // it may be there
+		l.target.moveTo(m.uid, mine)
+		l.touched[m.body], l.forgetful = "moved", true
+	}
+}
+
+func (l *life) arriveThere() {
+	l.n++
+	body := mail(fmt.Sprint("own", l.n), "own", "the target's")
+	l.own = append(l.own, body)
+	l.target.add(rapid.SampledFrom(l.target.folders()).Draw(l.T, "in"), body, day)
+}
+
+// renameThere renames a folder in which a message is left to tell it by.
+func (l *life) renameThere() {
+	f := rapid.SampledFrom(l.target.folders()).Draw(l.T, "which")
+	if f == "INBOX" || f == mine {
+		return
+	}
+	left := map[string]bool{}
+	for _, list := range l.source.messages() {
+		for _, m := range list {
+			left[m.body] = true
+		}
+	}
+	tells := slices.ContainsFunc(l.target.in(f), func(m shown) bool { return left[m.body] && l.only(m) })
+	_, err := l.target.Select("INBOX", nil).Wait()
+	l.target.must(err)
+	if tells {
+		l.n++
+		name := fmt.Sprint("theirs", l.n)
+		l.tell("rename", f, "to", name, l.target.Rename(f, name, nil).Wait())
+		l.forgetful = true
 	}
 }

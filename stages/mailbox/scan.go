@@ -32,6 +32,10 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := j.st.load(ctx, l.pass.Store, j.key); err != nil {
 		return err
 	}
+	if j.removed {
+		j.st.note(Skipped{Folder: j.name, Reason: Removed, Detail: fmt.Sprintf("%d messages, with the folder", j.st.uids.live())})
+		j.st.remove()
+	}
 	if err := l.settle(ctx, j); err != nil {
 		return err
 	}
@@ -83,9 +87,21 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 // told all of it.
 func (j *job) unchanged() bool {
 	b, st := j.source.box, j.st
-	return st.Complete && j.source.told && j.exists && len(st.Orphans) == 0 && !st.retries() &&
+	there := j.exists && j.target.validity == st.TargetValidity || !j.exists && st.Gone
+	return st.Complete && !st.renamed && there && j.source.told && len(st.Orphans) == 0 && !st.retries() &&
 		b.validity == st.SourceValidity && b.next == st.Next && b.messages == st.Messages &&
-		b.modseq != 0 && b.modseq == st.ModSeq && j.target.validity == st.TargetValidity
+		b.modseq != 0 && b.modseq == st.ModSeq
+}
+
+// remove notes that the target's user has removed the folder with all that was
+// in it.
+func (st *folderState) remove() {
+	var all []uint32
+	for e := range st.uids.all() {
+		all = append(all, e.source)
+	}
+	st.uids.edit(all, func(e *entry) bool { e.target = 0; return true })
+	st.TargetValidity, st.Gone, st.Orphans = 0, true, nil
 }
 
 // revalidate drops the map where either side has renumbered its messages.

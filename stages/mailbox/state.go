@@ -19,6 +19,7 @@ import (
 //	proved/KEY…           what was read back (proof.go)
 //	intent/KEY            intent: the group that may be on its way
 //	moving                moveIntent: a move on the target that may be half done
+//	renaming              a RENAME on the target that may be done
 //
 // KEY is the source's spelling of the folder's first name, percent-encoded.
 
@@ -27,6 +28,8 @@ type folderState struct {
 	Name           string `json:",omitempty"` // escaped: the source's, where it is no longer the key
 	Target         string `json:"-"`          // on the target's wire
 	Place          string // Target, escaped: names may hold any byte
+	Theirs         bool   `json:",omitempty"` // the target's user has given it that name
+	Gone           bool   `json:",omitempty"` // the target's user has removed it; it comes back for new mail only
 	Created        bool   // by Godwit
 	Subscribed     bool   // carried once; what the user does later stays
 	SourceValidity uint32
@@ -43,10 +46,11 @@ type folderState struct {
 	Skipped, Notes []Skipped `json:",omitempty"`
 	Folded         int       // records below are in the map
 
-	uids   uidMap // once loaded
-	loaded bool
-	sets   map[string]uint32
-	next   int // number of the next record
+	uids    uidMap // once loaded
+	loaded  bool
+	renamed bool // since the last pass, at either side
+	sets    map[string]uint32
+	next    int // number of the next record
 }
 
 // record is one group that was carried.

@@ -111,16 +111,15 @@ func (r *pass) survey(out *Survey, src *session, m mapping) error {
 	if b.messages == 0 {
 		return nil
 	}
-	list, err := src.metadata("1:*", "(UID INTERNALDATE RFC822.SIZE)", 0)
-	if err != nil {
-		return fmt.Errorf("folder %q: %w", safe(name), err)
-	}
-	for _, msg := range list {
+	err = src.eachMeta("1:*", "(UID INTERNALDATE RFC822.SIZE)", func(msg meta) {
 		out.Messages++
 		out.Bytes += msg.size
 		if r.limit > 0 && msg.size > r.limit {
 			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Bytes: msg.size, Reason: TooLarge})
 		}
+	})
+	if err != nil {
+		return fmt.Errorf("folder %q: %w", safe(name), err)
 	}
 	return nil
 }

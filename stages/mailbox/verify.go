@@ -69,6 +69,9 @@ func (p Pass) Named(ctx context.Context) (skipped, notes []Skipped, err error) {
 // is looked at as a whole.
 func (c *checking) close(ctx context.Context) error {
 	final := c.pass.Options.Final
+	if c.job.st.Gone && !c.job.exists {
+		return c.sweep(ctx, false)
+	}
 	if final && !c.sameFolders() {
 		return nil
 	}

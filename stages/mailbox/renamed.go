@@ -1,0 +1,340 @@
+package mailbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// A folder that was renamed, on either side, keeps its UIDVALIDITY and its UIDs
+// on most servers. Where it does, and no other folder of the side has the same,
+// the headers of a sample decide, and the map goes on under the new name:
+//
+//   - at the source: the target's folder is renamed as well, whatever is in it;
+//   - at the target, by its user: it keeps the name that the user gave it.
+//
+// Where it does not, the messages have moved, one by one (moves.go).
+
+// sampled is of how many messages the headers are compared.
+const sampled = 100
+
+// findRenamed gives the states of folders that the source no longer has under
+// their name to those that it has anew. What is left without a name, because
+// another folder has taken it, is returned.
+func (r *pass) findRenamed(ctx context.Context, wanted []listed, states map[string]*folderState, keys map[string]string) (nameless []*job, err error) {
+	used := map[uint32]int{} // UIDVALIDITYs at the source, now and before
+	now := map[string]listed{}
+	for _, l := range wanted {
+		used[l.box.validity]++
+		now[l.wire] = l
+	}
+	goesOn := func(name string) bool {
+		st, l := states[name], now[name]
+		return st != nil && l.wire != "" && (!l.told || l.box.validity == st.SourceValidity || st.SourceValidity == 0)
+	}
+	var lost []string
+	for name, st := range states {
+		if used[st.SourceValidity]++; !goesOn(name) && st.SourceValidity != 0 && st.Target != "" {
+			lost = append(lost, name)
+		}
+	}
+	slices.Sort(lost)
+	found := map[string]string{} // old name -> new name
+	for _, old := range lost {
+		st := states[old]
+		i := slices.IndexFunc(wanted, func(l listed) bool {
+			return !goesOn(l.wire) && l.told && l.box.validity == st.SourceValidity && l.box.next >= st.Next
+		})
+		if i < 0 || used[st.SourceValidity] != 2 {
+			continue
+		}
+		l := wanted[i]
+		told, same, err := r.sameMessages(ctx, st, keys[old], l.wire, r.targetNow(st, states))
+		if err != nil {
+			return nil, err
+		}
+		still := l.box.next == st.Next && l.box.messages == st.Messages
+		if same && (told || still || withParent(found, old, l.wire)) {
+			found[old] = l.wire
+		}
+	}
+	type known struct {
+		st  *folderState
+		key string
+	}
+	moved := map[string]known{}
+	for old, name := range found {
+		moved[name] = known{states[old], keys[old]}
+		delete(states, old)
+		delete(keys, old)
+	}
+	for name, k := range moved {
+		if st := states[name]; st != nil {
+			nameless = append(nameless, r.vanished(name, keys[name], st))
+		}
+		k.st.Name, k.st.renamed = name, true
+		k.st.Notes = slices.DeleteFunc(k.st.Notes, func(n Skipped) bool { return n.Reason == FolderRenamed })
+		states[name], keys[name] = k.st, k.key
+	}
+	return nameless, nil
+}
+
+// withParent tells whether a folder's parent was renamed alike.
+func withParent(found map[string]string, old, name string) bool {
+	for from, to := range found {
+		if rest, below := strings.CutPrefix(old, from); below && name == to+rest {
+			return true
+		}
+	}
+	return false
+}
+
+// vanished is the job of a folder that the source no longer has.
+func (r *pass) vanished(name, key string, st *folderState) *job {
+	m := mapping{source: listed{wire: name, path: []string{st.shown(name)}}, target: st.Target}
+	return &job{mapping: m, key: key, name: st.shown(name), st: st, scanned: true}
+}
+
+// targetNow is where the target may have a folder now, which its user may have
+// renamed.
+func (r *pass) targetNow(st *folderState, states map[string]*folderState) string {
+	ours := map[string]bool{}
+	for _, other := range states {
+		ours[other.Target] = true
+	}
+	var alike []string
+	for _, l := range r.place.existing {
+		if l.wire == st.Target {
+			return st.Target
+		}
+		if l.box.validity == st.TargetValidity && !l.noselect {
+			alike = append(alike, l.wire)
+		}
+	}
+	if st.TargetValidity == 0 || len(alike) != 1 || ours[alike[0]] {
+		return st.Target
+	}
+	return alike[0]
+}
+
+// follow finds a folder of the target under the name that its user gave it.
+func (r *pass) follow(ctx context.Context, states map[string]*folderState, keys map[string]string) error {
+	for name, st := range states {
+		wire := r.targetNow(st, states)
+		if wire == st.Target {
+			continue
+		}
+		told, same, err := r.sameMessages(ctx, st, keys[name], name, wire)
+		if err != nil {
+			return err
+		}
+		if told && same {
+			st.Target, st.Theirs, st.renamed = wire, true, true
+		}
+	}
+	return nil
+}
+
+// sameMessages compares the headers of a sample of mapped messages. told is
+// whether there were any to compare: what either side no longer has says nothing.
+func (r *pass) sameMessages(ctx context.Context, st *folderState, key, source, target string) (told, same bool, err error) {
+	if err := st.load(ctx, r.Store, key); err != nil {
+		return false, false, err
+	}
+	every := max(1, st.uids.live()/sampled)
+	pairs, k := map[uint32]uint32{}, 0
+	var here, there []uint32
+	for e := range st.uids.all() {
+		if e.target == 0 {
+			continue
+		}
+		if k%every == 0 {
+			pairs[e.source] = e.target
+			here, there = append(here, e.source), append(there, e.target)
+		}
+		k++
+	}
+	slices.Sort(there)
+	src, err := r.lanes[0].source()
+	if err != nil {
+		return false, false, err
+	}
+	a, err := src.headersIn(source, here)
+	if err != nil {
+		return false, false, err
+	}
+	dst, err := r.lanes[0].target()
+	if err != nil {
+		return false, false, err
+	}
+	b, err := dst.headersIn(target, there)
+	if err != nil {
+		return false, false, err
+	}
+	for uid, h := range a {
+		if g, ok := b[pairs[uid]]; ok {
+			if told = true; g != h {
+				return true, false, nil
+			}
+		}
+	}
+	return told, true, nil
+}
+
+// headersIn reads headers in a folder; one that cannot be opened has none.
+func (s *session) headersIn(folder string, uids []uint32) (map[uint32]header, error) {
+	_, err := s.opened(folder, false)
+	if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
+		return nil, nil
+	}
+	out := map[uint32]header{}
+	for _, set := range sets(uids) {
+		if err != nil {
+			return nil, err
+		}
+		err = s.eachHeader(set, func(uid uint32, h header) { out[uid] = h })
+	}
+	return out, err
+}
+
+// renameFolders gives the target's folders the names that the source's have
+// now, parents first, because what is below follows. It is called before
+// anything is copied, and once more in the end, when a name may have become
+// free. One that the target does not rename keeps its name, and that is noted.
+func (r *pass) renameFolders(ctx context.Context) error {
+	var todo []*job
+	for _, j := range r.jobs {
+		if j.here && j.exists && j.scanned && j.wants != "" {
+			todo = append(todo, j)
+		}
+	}
+	slices.SortFunc(todo, func(a, b *job) int {
+		return cmp.Or(cmp.Compare(len(a.wants), len(b.wants)), cmp.Compare(a.wants, b.wants))
+	})
+	for _, j := range todo {
+		if err := r.renameFolder(ctx, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *pass) renameFolder(ctx context.Context, j *job) error {
+	old, wire := j.st.Target, j.wants
+	if old == wire { // it came with its parent
+		return nil
+	}
+	taken := r.place.find(wire) != nil
+	dst, err := r.lanes[0].target()
+	if err != nil {
+		return err
+	}
+	if !taken {
+		if taken, err = r.renameAt(ctx, dst, renaming{url.PathEscape(old), url.PathEscape(wire), j.st.TargetValidity}); err != nil {
+			return err
+		}
+	}
+	if taken {
+		j.path = r.place.space.split(old)
+		j.noteName()
+		for _, other := range r.jobs { // new folders under the old name
+			if _, below := renamedTo(other.st.Target, old, wire, r.place.space.delim); below && !other.placed && other.here && !other.exists {
+				other.path = mapper{target: r.place, used: r.taken(other)}.free(other.path)
+				other.st.Target = r.place.space.join(other.path)
+			}
+		}
+		return nil
+	}
+	j.path = r.place.space.split(wire)
+	j.noteName()
+	changes := map[string][]byte{"renaming": nil}
+	for _, other := range r.jobs {
+		if t, ok := renamedTo(other.st.Target, old, wire, r.place.space.delim); ok && (other.placed || !other.here) {
+			other.st.Target = t
+			other.st.save(changes, other.key)
+		}
+	}
+	for i, l := range r.place.existing {
+		if t, ok := renamedTo(l.wire, old, wire, r.place.space.delim); ok {
+			r.place.existing[i].wire = t
+		}
+	}
+	r.count(func(res *Result) { res.Renamed++ })
+	if err := put(ctx, r.Store, changes); err != nil {
+		return err
+	}
+	counts, err := dst.status([]string{wire})
+	if err != nil {
+		return err
+	}
+	if b := counts[wire]; b.validity != j.st.TargetValidity {
+		return errReplaced // the next pass matches by content
+	}
+	return nil
+}
+
+// renaming is what the ledger knows of a RENAME on its way.
+type renaming struct {
+	From, To string // on the target's wire, percent-encoded
+	Validity uint32
+}
+
+// renameAt sends the RENAME; refused is no error.
+func (r *pass) renameAt(ctx context.Context, dst *session, it renaming) (no bool, err error) {
+	if err := put(ctx, r.Store, map[string][]byte{"renaming": mustJSON(it)}); err != nil {
+		return false, err
+	}
+	if err := dst.closeBox(); err != nil {
+		return false, err
+	}
+	old, _ := url.PathUnescape(it.From)
+	wire, _ := url.PathUnescape(it.To)
+	from, _ := quote(old)
+	to, ok := quote(wire)
+	if ok {
+		_, err = dst.w.do("RENAME "+from+" "+to, &exchange{})
+	}
+	if _, no = refused(err); no && !errors.Is(err, ErrBusy) || !ok {
+		return true, put(ctx, r.Store, map[string][]byte{"renaming": nil})
+	}
+	return false, err
+}
+
+// renamedTo is where a folder of the target is after a RENAME, with all below.
+func renamedTo(wire, old, name, delim string) (string, bool) {
+	if wire == old {
+		return name, true
+	}
+	rest, below := strings.CutPrefix(wire, old+delim)
+	return name + delim + rest, below && delim != ""
+}
+
+// settleRename finds out whether a RENAME that a crash cut short was done.
+func (r *pass) settleRename(ctx context.Context, states map[string]*folderState, keys map[string]string) error {
+	var it renaming
+	found, err := getJSON(ctx, r.Store, "renaming", &it)
+	if err != nil || !found {
+		return err
+	}
+	old, _ := url.PathUnescape(it.From)
+	wire, _ := url.PathUnescape(it.To)
+	done := false
+	for _, l := range r.place.existing {
+		if l.wire == old {
+			done = false
+			break
+		}
+		done = done || l.wire == wire && l.box.validity == it.Validity
+	}
+	changes := map[string][]byte{"renaming": nil}
+	for name, st := range states {
+		if t, ok := renamedTo(st.Target, old, wire, r.place.space.delim); ok && done {
+			st.Target = t
+			st.save(changes, keys[name])
+		}
+	}
+	return put(ctx, r.Store, changes)
+}
