@@ -23,6 +23,9 @@ func (r *pass) createFolders(ctx context.Context) error {
 			commands = append(commands, r.createCommand(dst, j))
 		}
 	}
+	if err := r.intendFolders(ctx, todo); err != nil {
+		return err
+	}
 	replies, err := dst.w.doAll(commands, nil)
 	if err != nil {
 		return err
@@ -39,6 +42,20 @@ func (r *pass) createFolders(ctx context.Context) error {
 		return err
 	}
 	return r.subscribe(dst)
+}
+
+// intendFolders writes down which folders are about to be made, so that they
+// are known for Godwit's own whatever happens then.
+func (r *pass) intendFolders(ctx context.Context, todo []*job) error {
+	changes := map[string][]byte{}
+	for _, j := range todo {
+		j.st.Created = true
+		j.st.save(changes, j.key)
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	return put(ctx, r.Store, changes)
 }
 
 func (r *pass) createCommand(dst *session, j *job) string {
@@ -87,7 +104,7 @@ func (r *pass) created(dst *session, j *job, err error) error {
 			return cerr
 		}
 	}
-	j.st.Target = ""
+	j.st.Target, j.st.Created = "", false
 	j.st.skip(Skipped{Folder: j.name, Reason: FolderRefused, Bytes: sizeOf(j.fresh), Detail: fmt.Sprintf("%d messages: %v", len(j.fresh)+j.ahead.count(), err)})
 	return nil
 }
@@ -95,7 +112,7 @@ func (r *pass) created(dst *session, j *job, err error) error {
 // unlisted takes a folder of the target that is there although LIST did not show
 // it. What it holds has to be matched first, or it would be copied twice.
 func (r *pass) unlisted(j *job, b box) error {
-	j.exists, j.target, j.st.TargetValidity = true, b, b.validity
+	j.exists, j.target, j.st.TargetValidity, j.st.Created = true, b, b.validity, false
 	if b.messages == 0 {
 		return nil
 	}

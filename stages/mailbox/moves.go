@@ -54,8 +54,13 @@ func (r *pass) findMoves(ctx context.Context) ([]move, error) {
 		return nil, ctx.Err()
 	}
 	dates := map[int64]bool{} // of what vanished
+	shapes := map[shape][]move{}
 	for _, j := range r.jobs {
-		if err := r.goneDates(j, dates); err != nil {
+		there, err := r.goneDates(j, dates)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.absentShapes(ctx, j, there, dates, shapes); err != nil {
 			return nil, err
 		}
 	}
@@ -65,7 +70,6 @@ func (r *pass) findMoves(ctx context.Context) ([]move, error) {
 			return nil, err
 		}
 	}
-	shapes := map[shape][]move{}
 	for _, j := range r.jobs {
 		if err := r.goneShapes(ctx, j, arrived, shapes); err != nil {
 			return nil, err
@@ -131,17 +135,19 @@ func (r *pass) vanishedCopies(j *job) (dst *session, bySource map[uint32]entry, 
 	return dst, bySource, targets, nil
 }
 
-func (r *pass) goneDates(j *job, dates map[int64]bool) error {
+// goneDates adds the dates of what vanished, and tells which copies there are.
+func (r *pass) goneDates(j *job, dates map[int64]bool) (there map[uint32]bool, err error) {
 	dst, _, targets, err := r.vanishedCopies(j)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	there = map[uint32]bool{}
 	for _, set := range sets(targets) {
-		if err := dst.eachMeta(set, "(UID INTERNALDATE)", func(m meta) { dates[m.date] = true }); err != nil {
-			return err
+		if err := dst.eachMeta(set, "(UID INTERNALDATE)", func(m meta) { dates[m.date], there[m.uid] = true, true }); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return there, nil
 }
 
 // freshDates tells which of the dates new messages have. What is not held in
@@ -246,23 +252,33 @@ func (r *pass) freshMoves(ctx context.Context, j *job, dates map[int64]bool, gon
 		if !read || !dates[m.date] {
 			return false
 		}
-		s := shape{m.date, contentKey(d)}
-		list := gone[s]
-		if len(list) == 0 {
-			return false
+		for _, s := range []shape{{m.date, contentKey(d)}, {m.date, absentKey(contentOf(d))}} {
+			if list := gone[s]; len(list) > 0 {
+				mv := list[0]
+				gone[s] = list[1:]
+				mv.to, mv.fresh, mv.digest = j, m, d
+				j.needed = j.needed || mv.target != 0
+				moves = append(moves, mv)
+				return true
+			}
 		}
-		mv := list[0]
-		gone[s] = list[1:]
-		mv.to, mv.fresh, mv.digest = j, m, d
-		j.needed = true
-		moves = append(moves, mv)
-		return true
+		return false
 	})
 	return moves, nil
 }
 
 // applyMoves moves the copies, folder pair by folder pair.
 func (r *pass) applyMoves(ctx context.Context, moves []move) error {
+	var absent []move
+	moves = slices.DeleteFunc(moves, func(m move) bool {
+		if m.target == 0 {
+			absent = append(absent, m)
+		}
+		return m.target == 0
+	})
+	if err := r.noteAbsent(ctx, absent); err != nil {
+		return err
+	}
 	for len(moves) > 0 {
 		from, to := moves[0].from, moves[0].to
 		var now, later []move

@@ -292,27 +292,34 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 	wanted, notCarried, foreign := r.Options.wanted(source)
 	r.others, r.result.Notes = notCarried, foreign
 	states, keys := map[string]*folderState{}, map[string]string{} // by name
+	var nameless []*job
 	for _, key := range r.names {
 		st, err := loadFolder(ctx, r.Store, key)
 		if err != nil {
 			return err
 		}
 		name := st.nameAt(key)
+		if st.Nameless {
+			nameless = append(nameless, r.vanished(name, key, st))
+			continue
+		}
 		states[name], keys[name] = st, key
 	}
 	if err := r.settleRename(ctx, states, keys); err != nil {
 		return err
 	}
-	nameless, err := r.findRenamed(ctx, wanted, states, keys)
+	more, err := r.findRenamed(ctx, wanted, states, keys)
 	if err != nil {
 		return err
 	}
+	nameless = append(nameless, more...)
 	if err := r.follow(ctx, states, keys); err != nil {
 		return err
 	}
 	kept := map[string]string{}
 	for name, st := range states {
-		if st.Target != "" && !(st.renamed && !st.Theirs && !r.Options.CatchUp) {
+		st.renamed = st.renamed || st.Renamed
+		if st.Target != "" && (!st.Renamed || st.Theirs || r.Options.CatchUp) {
 			kept[name] = st.Target
 		}
 	}
@@ -346,6 +353,8 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 			j.st.Target = m.target
 		} else if j.st.Target != m.target {
 			j.wants = m.target
+		} else if !r.Options.CatchUp {
+			j.st.Renamed = false
 		}
 		here = append(here, j)
 	}

@@ -33,7 +33,7 @@ func TestTargetEqualsSource(t *testing.T) {
 			return own
 		}
 		if testing.Short() {
-			lives /= 10
+			lives = max(1, lives/10)
 		}
 		if os.Getenv("GODWIT_LONG") != "" {
 			lives *= 20
@@ -133,7 +133,6 @@ type life struct {
 	born           map[string]int    // by body
 	touched        map[string]string // by body, what the target's user did: flagged, deleted, moved
 	own            []string          // the target's user's bodies
-	moved          map[string]bool   // by body, at the source since the last pass
 	forgetful      bool              // the ledger must not be lost any more
 }
 
@@ -185,7 +184,6 @@ func (l *life) live(source, target mailbox.Endpoint) {
 // pass makes one, which may crash at some write and is made again.
 func (l *life) pass(p mailbox.Pass, store *memory) {
 	changes := l.before()
-	l.moved = map[string]bool{}
 	if l.chance(4, "it crashes") {
 		left := rapid.IntRange(1, 16).Draw(l.T, "at write")
 		store.crash = func(bool) error {
@@ -366,12 +364,6 @@ func (l *life) pick(c client, suits func(shown) bool) shown {
 
 func anything(shown) bool { return true }
 
-// untouched is what a user may move or copy without making it uncertain what
-// has to become of the target's.
-func (l *life) untouched(m shown) bool {
-	return l.touched[m.body] == "" || l.touched[m.body] == "flagged"
-}
-
 func (l *life) arrive() {
 	l.n++
 	id := fmt.Sprint("id", rapid.IntRange(0, 30).Draw(l.T, "id")) // some Message-IDs come twice
@@ -412,8 +404,7 @@ func (c client) remove(uid imap.UID) {
 }
 
 func (l *life) move() {
-	if m := l.pick(l.source, l.untouched); m.uid != 0 {
-		l.moved[m.body] = true
+	if m := l.pick(l.source, anything); m.uid != 0 {
 		l.source.moveTo(m.uid, rapid.SampledFrom(l.source.folders()).Draw(l.T, "to"))
 	}
 }
@@ -480,7 +471,7 @@ func (l *life) deleteFolder() {
 
 // only is a message that the target's user may act on.
 func (l *life) only(m shown) bool {
-	return l.born[m.body] == 1 && l.touched[m.body] == "" && !l.moved[m.body]
+	return l.born[m.body] == 1 && l.touched[m.body] == ""
 }
 
 func (l *life) flagThere() {

@@ -22,8 +22,8 @@ import (
 const sampled = 100
 
 // findRenamed gives the states of folders that the source no longer has under
-// their name to those that it has anew. What is left without a name, because
-// another folder has taken it, is returned.
+// their name to those that it has anew, and writes that down. What is left
+// without a name, because another folder has taken it, is returned.
 func (r *pass) findRenamed(ctx context.Context, wanted []listed, states map[string]*folderState, keys map[string]string) (nameless []*job, err error) {
 	used := map[uint32]int{} // UIDVALIDITYs at the source, now and before
 	now := map[string]listed{}
@@ -71,15 +71,22 @@ func (r *pass) findRenamed(ctx context.Context, wanted []listed, states map[stri
 		delete(states, old)
 		delete(keys, old)
 	}
+	changes := map[string][]byte{}
 	for name, k := range moved {
 		if st := states[name]; st != nil {
+			st.Nameless = true
+			st.save(changes, keys[name])
 			nameless = append(nameless, r.vanished(name, keys[name], st))
 		}
-		k.st.Name, k.st.renamed = name, true
+		k.st.Name, k.st.renamed, k.st.Renamed = name, true, true
 		k.st.Notes = slices.DeleteFunc(k.st.Notes, func(n Skipped) bool { return n.Reason == FolderRenamed })
 		states[name], keys[name] = k.st, k.key
+		k.st.save(changes, k.key)
 	}
-	return nameless, nil
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	return nameless, put(ctx, r.Store, changes)
 }
 
 // withParent tells whether a folder's parent was renamed alike.
@@ -144,16 +151,16 @@ func (r *pass) sameMessages(ctx context.Context, st *folderState, key, source, t
 	if err := st.load(ctx, r.Store, key); err != nil {
 		return false, false, err
 	}
-	every := max(1, st.uids.live()/sampled)
+	every := max(1, st.uids.n/sampled)
 	pairs, k := map[uint32]uint32{}, 0
 	var here, there []uint32
 	for e := range st.uids.all() {
-		if e.target == 0 {
-			continue
-		}
 		if k%every == 0 {
-			pairs[e.source] = e.target
-			here, there = append(here, e.source), append(there, e.target)
+			here = append(here, e.source)
+			if e.target != 0 {
+				pairs[e.source] = e.target
+				there = append(there, e.target)
+			}
 		}
 		k++
 	}
@@ -181,7 +188,22 @@ func (r *pass) sameMessages(ctx context.Context, st *folderState, key, source, t
 			}
 		}
 	}
-	return told, true, nil
+	if told {
+		return true, true, nil
+	}
+	if len(a) > 0 {
+		return r.sameByDigest(ctx, st, key, src, a, func(uid uint32) uint32 { return uid })
+	}
+	sources := map[uint32]uint32{}
+	for s, t := range pairs {
+		sources[t] = s
+	}
+	return r.sameByDigest(ctx, st, key, dst, b, func(uid uint32) uint32 { return sources[uid] })
+}
+
+func sorted(uids []uint32) []uint32 {
+	slices.Sort(uids)
+	return uids
 }
 
 // headersIn reads headers in a folder; one that cannot be opened has none.
@@ -227,12 +249,13 @@ func (r *pass) renameFolder(ctx context.Context, j *job) error {
 	if old == wire { // it came with its parent
 		return nil
 	}
-	taken := r.place.find(wire) != nil
+	taken := r.place.find(wire) != nil // then it may be free in the end, or in the next pass
 	dst, err := r.lanes[0].target()
 	if err != nil {
 		return err
 	}
 	if !taken {
+		j.st.Renamed = false
 		if taken, err = r.renameAt(ctx, dst, renaming{url.PathEscape(old), url.PathEscape(wire), j.st.TargetValidity}); err != nil {
 			return err
 		}

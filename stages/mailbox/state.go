@@ -29,6 +29,8 @@ type folderState struct {
 	Target         string `json:"-"`          // on the target's wire
 	Place          string // Target, escaped: names may hold any byte
 	Theirs         bool   `json:",omitempty"` // the target's user has given it that name
+	Nameless       bool   `json:",omitempty"` // gone at the source, and another folder has its name
+	Renamed        bool   `json:",omitempty"` // at the source; the target's folder has yet to follow
 	Gone           bool   `json:",omitempty"` // the target's user has removed it; it comes back for new mail only
 	Created        bool   // by Godwit
 	Subscribed     bool   // carried once; what the user does later stays
