@@ -95,7 +95,7 @@ func TestMillion(t *testing.T) {
 // append puts tiny messages, numbered from first, into INBOX of the source.
 func (l *laboratory) append(user string, first, count int) {
 	l.t.Helper()
-	conn, err := tls.Dial("tcp", l.up.Source.Address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // our own, on loopback
+	conn, err := tls.Dial("tcp", l.up.Source.Address, &tls.Config{InsecureSkipVerify: true}) // our own, on loopback
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func (l *laboratory) kept() map[string]int {
 
 func (l *laboratory) client(address, user string) *imapclient.Client {
 	l.t.Helper()
-	c, err := imapclient.DialTLS(address, &imapclient.Options{TLSConfig: &tls.Config{InsecureSkipVerify: true}}) //nolint:gosec // our own
+	c, err := imapclient.DialTLS(address, &imapclient.Options{TLSConfig: &tls.Config{InsecureSkipVerify: true}}) // our own
 	if err != nil {
 		l.t.Fatal(err)
 	}
