@@ -1,0 +1,231 @@
+package mailbox_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"godwit/stages/mailbox"
+)
+
+// counter passes connections on to a server and counts what goes by.
+type counter struct {
+	address  string
+	commands atomic.Int64 // lines from the client that begin with a tag
+	fetched  atomic.Int64 // FETCH responses
+	vanished atomic.Int64
+}
+
+func count(t *testing.T, server string) *counter {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &counter{address: l.Addr().String()}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	pass := func(from, to net.Conn, line func(string)) {
+		defer to.Close()
+		r := bufio.NewReader(from)
+		for {
+			text, err := r.ReadString('\n')
+			line(text)
+			if _, werr := to.Write([]byte(text)); err != nil || werr != nil {
+				return
+			}
+		}
+	}
+	wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			wg.Go(func() {
+				pass(in, out, func(s string) {
+					if tag, _, ok := strings.Cut(s, " "); ok && len(tag) > 1 && strings.Trim(tag[1:], "0123456789") == "" {
+						c.commands.Add(1)
+					}
+				})
+			})
+			wg.Go(func() {
+				pass(out, in, func(s string) {
+					if strings.HasPrefix(s, "* ") && strings.Contains(s, " FETCH (") {
+						c.fetched.Add(1)
+					}
+					if strings.HasPrefix(s, "* VANISHED (EARLIER)") {
+						c.vanished.Add(1)
+					}
+				})
+			})
+		}
+	})
+	return c
+}
+
+// through is an account reached through the counter, in clear text.
+func (c *counter) through(e mailbox.Endpoint) mailbox.Endpoint {
+	return mailbox.Endpoint{Server: &mailbox.Server{Address: c.address, TLS: "none", Stall: e.Server.Stall}, Login: e.Login}
+}
+
+// TestNothingToDoIsConstant proves that a pass with nothing to do asks as
+// little of a mailbox with many folders as of one with few.
+func TestNothingToDoIsConstant(t *testing.T) {
+	d := startDovecot(t, slashes)
+	asked := func(folders int) (source, target int64) {
+		from, to := d.account(), d.account()
+		c := dial(t, from)
+		for i := range folders {
+			name := fmt.Sprint("F", i)
+			c.must(c.Create(name, nil).Wait())
+			c.add(name, mail(name, "s", "text"), day)
+		}
+		a, b := count(t, d.imap), count(t, d.imap)
+		p := mailbox.Pass{Source: a.through(from), Target: b.through(to), Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1, Connections: 2, Verify: "content"}}
+		run(t, p)
+		run(t, p)
+		a.commands.Store(0)
+		b.commands.Store(0)
+		if res := run(t, p); res.Messages != folders || res.Copied+res.Updated+res.Deleted+res.Moved != 0 {
+			t.Errorf("got %+v", res)
+		}
+		return a.commands.Load(), b.commands.Load()
+	}
+	fewSource, fewTarget := asked(2)
+	manySource, manyTarget := asked(40)
+	t.Logf("commands: %d to the source, %d to the target", manySource, manyTarget)
+	if fewSource != manySource || fewTarget != manyTarget {
+		t.Errorf("2 folders: %d and %d commands; 40 folders: %d and %d", fewSource, fewTarget, manySource, manyTarget)
+	}
+	if manySource > 8 || manyTarget > 8 {
+		t.Errorf("%d and %d commands for a pass with nothing to do", manySource, manyTarget)
+	}
+}
+
+// TestDeltaAsksLittle proves that flags and deletions are carried with as
+// little listing as the server's extensions allow, and without them as well.
+func TestDeltaAsksLittle(t *testing.T) {
+	const n = 150
+	base := "IMAP4rev1 LITERAL+ UIDPLUS MOVE NAMESPACE LIST-EXTENDED LIST-STATUS MULTIAPPEND UNSELECT"
+	tests := map[string]struct {
+		capabilities string
+		most         int64 // FETCH responses
+		vanished     bool
+	}{
+		"QRESYNC":   {base + " ENABLE CONDSTORE QRESYNC", 20, true},
+		"CONDSTORE": {base + " ENABLE CONDSTORE", n + 20, false},
+		"neither":   {base, n + 20, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := startDovecot(t, slashes+"protocol imap {\n  imap_capability = "+tt.capabilities+"\n}\n")
+			from, to := d.account(), d.account()
+			c := dial(t, from)
+			for i := range n {
+				c.add("INBOX", mail(fmt.Sprint(i), "s", fmt.Sprint("text ", i)), day)
+			}
+			a := count(t, d.imap)
+			p := mailbox.Pass{Source: a.through(from), Target: to, Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1}}
+			run(t, p)
+			change := func(flag imap.Flag, uids ...imap.UID) {
+				t.Helper()
+				_, err := c.Select("INBOX", nil).Wait()
+				c.must(err)
+				c.must(c.Store(imap.UIDSetNum(uids...), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{flag}}, nil).Close())
+				c.must(c.Expunge().Close())
+			}
+			change(imap.FlagSeen, 1, 2) // Dovecot numbers changes from the first time that it is asked
+			run(t, p)
+			a.fetched.Store(0)
+			a.vanished.Store(0)
+			change(imap.FlagFlagged, 7, 300)
+			change(imap.FlagDeleted, 3, 50, 51, n)
+			c.add("INBOX", mail("new", "s", "new"), day)
+			if res := run(t, p); res.Copied != 1 || res.Updated != 2 || res.Deleted != 4 {
+				t.Errorf("got %+v", res)
+			}
+			if got := a.fetched.Load(); got > tt.most {
+				t.Errorf("the source was made to list %d messages, want at most %d", got, tt.most)
+			}
+			if got := a.vanished.Load() > 0; got != tt.vanished {
+				t.Errorf("VANISHED was told: %v", got)
+			}
+			same(t, from, to)
+		})
+	}
+}
+
+// TestLostUIDs proves on a real server that a mailbox whose UIDs were lost, as
+// a restored backup or a repaired index loses them, is matched by content on
+// either side, also where the ledger is lost with them.
+func TestLostUIDs(t *testing.T) {
+	d := startDovecot(t, slashes)
+	for _, side := range []string{"source", "target", "both and the ledger"} {
+		t.Run(side, func(t *testing.T) {
+			from, to := d.account(), d.account()
+			c := dial(t, from)
+			for i := range 12 {
+				c.add("INBOX", mail(fmt.Sprint(i), "s", fmt.Sprint("text ", i/2)), day.Add(time.Duration(i/2)*time.Minute), imap.FlagSeen)
+			}
+			c.add("INBOX", mail("twin", "s", "twin"), day)
+			c.add("INBOX", mail("twin", "s", "twin"), day)
+			p := mailbox.Pass{Source: from, Target: to, Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
+			run(t, p)
+			_ = c.Close()
+			if side != "target" {
+				d.forget(t, from)
+			}
+			if side != "source" {
+				d.forget(t, to)
+			}
+			if strings.Contains(side, "ledger") {
+				p.Store = newMemory()
+			}
+			if res := run(t, p); res.AlreadyThere != 14 || res.Copied+res.Deleted != 0 || len(res.Differs) > 0 {
+				t.Errorf("got %+v", res)
+			}
+			same(t, from, to)
+			verified(t, p, "content")
+		})
+	}
+}
+
+// forget removes what Dovecot knows of a mailbox beside the mail itself, until
+// it numbers anew: its UIDVALIDITY is the second in which it does.
+func (d *dovecot) forget(t *testing.T, e mailbox.Endpoint) {
+	t.Helper()
+	validity := func() uint32 {
+		c := dial(t, e)
+		defer c.Close()
+		data, err := c.Select("INBOX", nil).Wait()
+		c.must(err)
+		return data.UIDValidity
+	}
+	for before := validity(); before == validity(); time.Sleep(100 * time.Millisecond) {
+		files, err := filepath.Glob(filepath.Join(d.dir, "home", e.Login.User, "Maildir", "dovecot*"))
+		if err != nil || len(files) < 2 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		for _, f := range files {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
