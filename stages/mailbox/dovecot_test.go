@@ -158,10 +158,15 @@ service anvil {
 			t.Logf("the end of Dovecot's log:\n%s", log[max(0, len(log)-2000):])
 		}
 	})
-	for range 200 {
-		c, err := net.Dial("tcp", d.imap)
-		if err == nil {
-			_ = c.Close()
+	for range 400 {
+		up := true
+		for _, address := range []string{d.imap, d.imaps} {
+			c, err := net.Dial("tcp", address)
+			if up = up && err == nil; err == nil {
+				_ = c.Close()
+			}
+		}
+		if up {
 			return d
 		}
 		time.Sleep(25 * time.Millisecond)

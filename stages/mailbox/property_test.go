@@ -255,7 +255,9 @@ func (l *life) judge(p mailbox.Pass) {
 	}
 	got := map[string][]string{}
 	own := map[string]int{}
-	for folder, list := range l.target.messages() {
+	there := dial(l.t, p.Target) // the player's may list folders of before
+	defer there.Close()
+	for folder, list := range there.messages() {
 		for _, m := range list {
 			switch {
 			case slices.Contains(l.own, m.body):
@@ -322,10 +324,14 @@ func (c client) folders() (out []string) {
 	return out
 }
 
-// in opens a folder and reads it.
+// in opens a folder and reads it. Dovecot goes on listing in one session what
+// was deleted in another: that is empty.
 func (c client) in(name string) (out []shown) {
 	c.t.Helper()
 	data, err := c.Select(name, nil).Wait()
+	if no := (*imap.Error)(nil); errors.As(err, &no) {
+		return nil
+	}
 	c.must(err)
 	if data.NumMessages == 0 {
 		return nil
