@@ -64,16 +64,16 @@ type pass struct {
 // job is what a pass has to do in one folder.
 type job struct {
 	mapping
-	key     string // of its state in the ledger
-	name    string // of the source, in UTF-8
-	st      *folderState
-	here    bool // the source has it
-	target  box
-	exists  bool   // the target has it
-	placed  bool   // it has had a place at the target before
-	wants   string // its new name at the target, where the source's was renamed
-	removed bool   // the target's user has removed it
-	needed  bool   // messages move into it
+	key    string // of its state in the ledger
+	name   string // of the source, in UTF-8
+	st     *folderState
+	here   bool // the source has it
+	target box
+	exists bool   // the target has it
+	placed bool   // it has had a place at the target before
+	wants  string // its new name at the target, where the source's was renamed
+	missed bool   // the target's user has removed it
+	needed bool   // messages move into it
 
 	scanned bool
 	reset   bool   // the map was void: it must be written before anything is copied
@@ -395,7 +395,7 @@ func (r *pass) adopt(j *job, leaves bool) {
 			j.st.Target, j.path = l.wire, l.path
 		}
 	}
-	j.removed = !j.exists && j.st.TargetValidity != 0 && r.sameTarget
+	j.missed = !j.exists && j.st.TargetValidity != 0 && r.sameTarget
 	j.noteName()
 	r.jobs = append(r.jobs, j)
 }

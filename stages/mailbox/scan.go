@@ -32,7 +32,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := j.st.load(ctx, l.pass.Store, j.key); err != nil {
 		return err
 	}
-	if j.removed {
+	if j.missed {
 		j.st.note(Skipped{Folder: j.name, Reason: Removed, Detail: fmt.Sprintf("%d messages, with the folder", j.st.uids.live())})
 		j.st.remove()
 	}
