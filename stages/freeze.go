@@ -67,6 +67,13 @@ func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 		text := fmt.Sprintf("the driver said done, but its check says %q", state)
 		return pipeline.Later("not-frozen", text), journal.End(ctx, "freeze", ledger.Failed, text, nil)
 	}
+	if in, err := f.userGetsIn(ctx, task.Account); in || err != nil {
+		if err != nil {
+			return f.refused(ctx, journal, fmt.Errorf("is the user kept out: %w", err))
+		}
+		text := "the driver and its check said frozen, but the user's own login is still taken"
+		return pipeline.Later("not-frozen", text), journal.End(ctx, "freeze", ledger.Failed, text, nil)
+	}
 	if err := journal.End(ctx, "freeze", ledger.Done, "", nil); err != nil {
 		return pipeline.Result{}, err
 	}
@@ -78,6 +85,23 @@ func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 		return pipeline.Result{}, fmt.Errorf("waiting until the source is quiet: %w", err)
 	}
 	return pipeline.Done("frozen"), nil
+}
+
+// userGetsIn tries the user's own login, where the list has it and it is not the
+// one that Godwit itself goes on to use. That a driver froze is believed once
+// the door is seen to be shut; zimbra's leaves it open and stops delivery only.
+func (f Freeze) userGetsIn(ctx context.Context, a plans.Account) (bool, error) {
+	auth := f.Plan.Source.IMAP.Auth
+	if a.SourceSecret.IsZero() || auth != "master" && auth != "authzid" || f.Driver.Driver == "zimbra" {
+		return false, nil
+	}
+	err := mailbox.CheckLogin(ctx, f.Servers.sourceUser(a))
+	for _, refused := range []error{mailbox.ErrLogin, mailbox.ErrBusy, mailbox.ErrDropped} {
+		if errors.Is(err, refused) {
+			return false, nil
+		}
+	}
+	return err == nil, err
 }
 
 // begun is the account's state from the moment the freeze may have happened.

@@ -24,6 +24,7 @@ type driver struct {
 	mu     sync.Mutex
 	calls  []string
 	lies   string                      // this action is said to be done, and is not
+	sees   platform.State              // what check says, whatever is true; "": the truth
 	before func(action string) error   // nil: nothing
 	last   map[string]platform.Request // by action
 }
@@ -61,6 +62,13 @@ func (d *driver) Switch(ctx context.Context, r platform.Request) error {
 		return err
 	}
 	return d.Freezer.Switch(ctx, r)
+}
+
+func (d *driver) Check(ctx context.Context, r platform.Request) (platform.State, error) {
+	if d.sees != "" && d.count("thaw") == 0 {
+		return d.sees, nil
+	}
+	return d.Freezer.Check(ctx, r)
 }
 
 func (d *driver) count(action string) (n int) {
@@ -131,12 +139,13 @@ func TestFreezeThatGoesWrongIsThawed(t *testing.T) {
 		reason  string
 		mark    ledger.Mark
 	}{
-		"a driver that refuses is a surprise":      {func(h *hoster) { h.FailNext("freeze", 1, demohost.Broken) }, "", "", ledger.Failed},
-		"a driver that says later is tried later":  {func(h *hoster) { h.FailNext("freeze", 1, demohost.Later) }, "deferred", "busy", ledger.Failed},
-		"a lost answer may have been done":         {func(h *hoster) { h.FailNext("freeze", 1, demohost.Lost) }, "", "", ledger.Unknown},
-		"a driver that did nothing is found out":   {func(h *hoster) { h.freezer = &driver{Freezer: h.freezer, lies: "freeze"} }, "deferred", "not-frozen", ledger.Failed},
-		"a check without an answer may be frozen":  {func(h *hoster) { h.FailNext("check", 1, demohost.Broken) }, "", "", ledger.Failed},
-		"a check whose answer is lost is the same": {func(h *hoster) { h.FailNext("check", 1, demohost.Lost) }, "", "", ledger.Unknown},
+		"a driver that refuses is a surprise":        {func(h *hoster) { h.FailNext("freeze", 1, demohost.Broken) }, "", "", ledger.Failed},
+		"a driver that says later is tried later":    {func(h *hoster) { h.FailNext("freeze", 1, demohost.Later) }, "deferred", "busy", ledger.Failed},
+		"a lost answer may have been done":           {func(h *hoster) { h.FailNext("freeze", 1, demohost.Lost) }, "", "", ledger.Unknown},
+		"a driver that did nothing is found out":     {func(h *hoster) { h.freezer = &driver{Freezer: h.freezer, lies: "freeze"} }, "deferred", "not-frozen", ledger.Failed},
+		"a driver whose check lies too is found out": {func(h *hoster) { h.freezer = &driver{Freezer: h.freezer, lies: "freeze", sees: platform.Frozen} }, "deferred", "not-frozen", ledger.Failed},
+		"a check without an answer may be frozen":    {func(h *hoster) { h.FailNext("check", 1, demohost.Broken) }, "", "", ledger.Failed},
+		"a check whose answer is lost is the same":   {func(h *hoster) { h.FailNext("check", 1, demohost.Lost) }, "", "", ledger.Unknown},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

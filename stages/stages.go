@@ -44,6 +44,13 @@ func (s Servers) user(a plans.Account, secret func(context.Context) (string, err
 	return e
 }
 
+// sourceUser is the same of the source.
+func (s Servers) sourceUser(a plans.Account) mailbox.Endpoint {
+	e := s.source(a)
+	e.Server = e.Server.AsUser()
+	return e
+}
+
 func opener(secret plans.Secret) func(context.Context) (string, error) {
 	if secret.IsZero() {
 		return nil
