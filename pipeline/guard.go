@@ -180,6 +180,8 @@ func (g *Guard) Close() error {
 	if len(g.held) > 0 {
 		return err
 	}
+	// One that hangs has nobody left to guard.
+	defer time.AfterFunc(answersWithin, p.Kill).Stop()
 	return errors.Join(err, p.Wait())
 }
 

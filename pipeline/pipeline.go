@@ -13,8 +13,9 @@
 //
 // Doing it: run.go chooses services, service.go goes through one and takes each
 // account's cutover in one go, task.go runs, settles and undoes one task,
-// conclude.go writes down what a notice promised, release.go ends what a dead
-// run left. A task is tried again by what settle wrote; only a thaw is tried
+// conclude.go writes down what a notice promised. Nobody stays locked out:
+// release.go ends what a dead run left, guard.go and watch.go do so beside the
+// run, in a process of its own. A task is tried again by what settle wrote; only a thaw is tried
 // again on the spot.
 //
 // Before a side effect a stage notes its intent in the Journal, after it the

@@ -179,6 +179,45 @@ func TestWhateverHangsLocksNobodyOut(t *testing.T) {
 	all.Wait()
 }
 
+// Where a run hangs and its guard is gone as well, a person can thaw beside it
+// whom it keeps out for too long, and nobody else.
+func TestAPersonThawsBesideARunThatHangs(t *testing.T) {
+	bin, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newCrashWorld(t, bin.godwit)
+	defer w.close()
+	const who = "anna@acme.example"
+	w.write("list.csv", "service,account,contact,passwords\nacme,"+who+",it@contact.example,temporary\n")
+	for _, at := range nights[:2] {
+		w.run(at, 0)
+	}
+	run := exec.Command(w.bin, "run", "plan.yaml", "--now", nights[2])
+	run.Dir, run.Env = w.dir, append(os.Environ(), "GODWIT_INTERRUPTION="+limit.String(), "GODWIT_HANG_AT=before "+who+" freeze done")
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = run.Process.Kill(); _ = run.Wait() }()
+	w.until("anna is frozen", time.Minute, func() bool { return w.host.State(who) == platform.Frozen })
+	began := time.Now()
+	if err := godwit.KillGuard(filepath.Join(w.dir, "out/crash.ledger")); err != nil {
+		t.Fatal(err)
+	}
+	w.until("anna is open", time.Minute, func() bool {
+		thaw := exec.Command(w.bin, "thaw", "plan.yaml", "--overdue")
+		thaw.Dir = w.dir
+		out, err := thaw.CombinedOutput()
+		if err != nil {
+			t.Errorf("thaw: %v\n%s", err, out)
+		}
+		return w.host.State(who) == platform.Open
+	})
+	if took := time.Since(began); took < limit/2 {
+		t.Errorf("thawed after %s, long before the deadline", took)
+	}
+}
+
 // lockLedger has another program write into the ledger and never end.
 func (w *crashWorld) lockLedger() {
 	db, err := sql.Open("sqlite", filepath.Join(w.dir, "out/crash.ledger"))

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +14,7 @@ import (
 	"godwit/pipeline/ledger"
 	"godwit/pipeline/ledger/sqlite"
 	"godwit/plans"
+	"godwit/stages"
 )
 
 func thawCommand() *cobra.Command {
@@ -24,7 +24,8 @@ func thawCommand() *cobra.Command {
 		Use: "thaw PLAN", Short: "Release accounts that a broken run left frozen", Args: cobra.ExactArgs(1),
 		Long: `Thaws what is frozen and nobody works on, with what the ledger keeps: the plan
 need not be readable. An account that has passed the point of no return is not
-thawed but switched. PLAN may also be the ledger's file.`,
+thawed but switched. PLAN may also be the ledger's file. With --overdue those past
+their deadline are thawed also beside a run that holds the plan and hangs.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			path := args[0]
 			if filepath.Ext(path) != ".ledger" {
@@ -34,13 +35,15 @@ thawed but switched. PLAN may also be the ledger's file.`,
 				}
 				path = filepath.Join(output, name+".ledger")
 			}
-			now := time.Now()
 			asked := 0
 			match := func(s ledger.State) bool {
-				// Frozen in a rehearsal's future: its deadline says nothing.
-				return (account == "" || s.Key.Account == account) && (!overdue || now.Before(s.FrozenAt) || !now.Before(s.Deadline))
+				return (account == "" || s.Key.Account == account) && (!overdue || pipeline.Overdue(s, pipeline.Clock{}))
 			}
 			left, err := release(c.Context(), path, logger("text"), counting(match, &asked))
+			var e exit
+			if overdue && errors.As(err, &e) && e.code == exitBusy {
+				left, err = thawBeside(c.Context(), path, counting(match, &asked))
+			}
 			var still []ledger.State
 			for _, s := range left {
 				if match(s) {
@@ -67,6 +70,37 @@ thawed but switched. PLAN may also be the ledger's file.`,
 	c.Flags().StringVar(&account, "account", "", "only this account")
 	c.Flags().BoolVar(&overdue, "overdue", false, "only those past their deadline")
 	return c
+}
+
+// thawBeside thaws beside a run that holds the ledger, and hangs or it would do
+// so itself; its ledger is left alone. From the deadline on no switch begins that
+// does not stand in the ledger already (pipeline.Guard). It returns who is still
+// frozen.
+func thawBeside(ctx context.Context, path string, match func(ledger.State) bool) (left []ledger.State, err error) {
+	l, err := sqlite.Read(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	underway, err := l.Underway(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rescue := stages.Rescue{Open: freezer}
+	for _, s := range underway {
+		if !match(s) {
+			continue
+		}
+		failed := errors.New("its switch has begun, and is not finished")
+		if s.Phase != ledger.Switching {
+			failed = rescue.Thaw(ctx, s)
+		}
+		if failed != nil {
+			left = append(left, s)
+			err = errors.Join(err, fmt.Errorf("%s: %w", s.Key.Account, failed))
+		}
+	}
+	return left, err
 }
 
 // counting counts what match lets through; Release asks it from many goroutines.
