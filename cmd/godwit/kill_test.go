@@ -35,15 +35,12 @@ const (
 
 // The program is killed again and again, at random moments of the first copy,
 // of later passes and of the cutover, on real servers and at full speed. Then
-// it runs once, and all is as if nobody had disturbed it. GODWIT_KILLS and
-// GODWIT_SEED choose how often, and when.
+// it runs once, and all is as if nobody had disturbed it. GODWIT_SEED chooses
+// when.
 func TestFiftyKillsOnRealServers(t *testing.T) {
-	seed, most := uint64(time.Now().UnixNano()), kills
+	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("GODWIT_SEED"), 10, 64); err == nil {
 		seed = s
-	}
-	if n, err := strconv.Atoi(os.Getenv("GODWIT_KILLS")); err == nil {
-		most = n
 	}
 	t.Logf("GODWIT_SEED=%d", seed)
 	users := twelve()[:4]
@@ -56,21 +53,21 @@ func TestFiftyKillsOnRealServers(t *testing.T) {
 
 	// The first copy is killed on and on; what is left of it is done in peace.
 	clock := time.Date(2026, 11, 29, 23, 0, 0, 0, time.UTC) // of the plan's zone, which the flag means
-	k.run(clock, most*2/5)
+	k.run(clock, kills*2/5)
 	copying := k.worked
 	k.calm(clock.Add(3 * time.Hour))
 	for round := 1; round <= 9; round++ { // a pass every seven hours
 		l.act(round)
 		k.steps = stepsOfPass
-		k.run(clock.Add(time.Duration(3+7*round)*time.Hour), most*7/10)
+		k.run(clock.Add(time.Duration(3+7*round)*time.Hour), kills*7/10)
 	}
 	later := k.worked - copying
 	l.act(10)
 	k.steps = stepsOfCutover
-	k.run(time.Date(2026, 12, 2, 22, 10, 0, 0, time.UTC), most)
+	k.run(time.Date(2026, 12, 2, 22, 10, 0, 0, time.UTC), kills)
 	k.calm(time.Date(2026, 12, 3, 2, 0, 0, 0, time.UTC)) // the same night: who was taken back goes again
-	for hour := 8; k.kills < most; hour++ {              // all have switched: nothing may change any more
-		k.run(time.Date(2026, 12, 3, hour, 10, 0, 0, time.UTC), most)
+	for hour := 8; k.kills < kills; hour++ {             // all have switched: nothing may change any more
+		k.run(time.Date(2026, 12, 3, hour, 10, 0, 0, time.UTC), kills)
 	}
 	k.calm(time.Date(2026, 12, 4, 1, 30, 0, 0, time.UTC))
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"godwit/stages/mailbox"
+	"godwit/stages/mailbox/imaptest"
 )
 
 // What the source tells of its folders decides where their mail goes.
@@ -122,4 +123,59 @@ func TestOddNamesOnDovecot(t *testing.T) {
 	}
 	same(t, source, target)
 	verified(t, p, "content")
+}
+
+// A folder of the target that LIST does not show is not filled again, not even
+// where the server makes it with an OK each time (Dovecot does, and hides
+// "subscriptions" beside a Maildir's own file of that name).
+func TestAFolderThatTheTargetHides(t *testing.T) {
+	s := newScenario(t, imaptest.Full, imaptest.Full)
+	s.target.Inject(imaptest.Fault{Name: "LIST leaves out Work", On: "LIST", After: func(m *imaptest.Moment) {
+		m.Untagged = slices.DeleteFunc(m.Untagged, func(line string) bool { return strings.Contains(line, "Work") })
+	}}, imaptest.Fault{Name: "CREATE is always OK", On: "CREATE", From: 2, After: func(m *imaptest.Moment) { m.Kind, m.Text = "OK", "made" }})
+	run(t, s.pass)
+	if again := run(t, s.pass); again.Copied > 0 {
+		t.Errorf("the second pass copied %d messages again", again.Copied)
+	}
+	if got := s.to.Contents()["Work"]; len(got) != 6 {
+		t.Errorf("the target's folder holds %d messages, want 6", len(got))
+	}
+}
+
+// Names that the target refuses are respelt, children stay with their parents,
+// and who comes without a ledger finds the folders again.
+func TestNamesThatTheTargetRefuses(t *testing.T) {
+	s := newScenario(t, imaptest.Full, imaptest.Full)
+	for i, folder := range []string{"50%", `50%/a"b`, "50%/plain", strings.Repeat("long", 60), "~!"} {
+		s.from.Add(folder, letter(200+i))
+	}
+	s.target.Inject(imaptest.Fault{Name: "refuses names", On: "CREATE", Before: func(m *imaptest.Moment) {
+		if name := strings.TrimPrefix(m.Line, "CREATE "); strings.ContainsAny(name, `%~!`) || strings.Contains(name, `\"`) || len(name) > 200 {
+			m.Refuse("NO", "not this name")
+		}
+	}})
+	want := []string{
+		"50% is 50％", "50%/a\"b is 50％/a＂b", "50%/plain is 50％/plain", "~! is ～！",
+		strings.Repeat("long", 60) + " is " + strings.Repeat("long", 22) + "lon-52118136",
+	}
+	slices.Sort(want)
+	for name, store := range map[string]*memory{"at first": newMemory(), "without a ledger": newMemory()} {
+		s.pass.Store = store
+		res := run(t, s.pass)
+		var notes []string
+		for _, n := range res.Notes {
+			notes = append(notes, n.Folder+" is "+n.Detail)
+		}
+		if slices.Sort(notes); !slices.Equal(notes, want) {
+			t.Errorf("%s: noted %q, want %q", name, notes, want)
+		}
+		if again := run(t, s.pass); again.Copied > 0 {
+			t.Errorf("%s: the second pass copied %d messages again", name, again.Copied)
+		}
+	}
+	for folder, mails := range s.to.Contents() {
+		if most := map[string]int{"INBOX": 14, "Work": 6}[folder]; len(mails) != max(most, 1) {
+			t.Errorf("the target's folder %q holds %d messages", folder, len(mails))
+		}
+	}
 }

@@ -136,7 +136,7 @@ func short(part string, most int) string {
 		return part
 	}
 	sum := sha256.Sum256([]byte(part))
-	end := "~" + hex.EncodeToString(sum[:4])
+	end := "-" + hex.EncodeToString(sum[:4])
 	for part = part[:most-len(end)]; !utf8.ValidString(part); {
 		part = part[:len(part)-1]
 	}
