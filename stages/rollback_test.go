@@ -103,3 +103,28 @@ func TestRollbackLooksWhetherItIsOpen(t *testing.T) {
 		t.Errorf("it is %s", h.State(anna))
 	}
 }
+
+// While it carries, mail keeps arriving at the target for a while.
+func TestRollbackGoesOnUntilItIsQuiet(t *testing.T) {
+	h := newHoster(t)
+	h.ten()
+	h.switched()
+	h.arrive("first")
+	late := []string{"second", "third", "fourth"}
+	r := h.rollback()
+	r.Progress = func(string, int64, int64) {
+		if len(late) > 0 {
+			h.arrive(late[0])
+			late = late[1:]
+		}
+	}
+	if result := h.outcome("done", r, pipeline.Whole, anna); result.Text != "4 messages carried back" {
+		t.Errorf("got %q", result.Text)
+	}
+	after := h.mailbox("source", anna)
+	for _, title := range []string{"first", "second", "third", "fourth"} {
+		if strings.Count(after, title) != 1 {
+			t.Errorf("%q is %d times at the source:\n%s", title, strings.Count(after, title), after)
+		}
+	}
+}
