@@ -84,8 +84,11 @@ func loadProofs(ctx context.Context, store Kept, key string, st *folderState) (*
 		return nil, err
 	}
 	if p.SourceValidity != st.SourceValidity || p.TargetValidity != st.TargetValidity {
-		void := p.Rows > 0
-		*p = proofs{SourceValidity: st.SourceValidity, TargetValidity: st.TargetValidity, Records: p.Records, Kept: p.Kept, Whole: p.Whole && !void}
+		was := *p
+		*p = proofs{Name: was.Name, SourceValidity: st.SourceValidity, TargetValidity: st.TargetValidity, Records: was.Records, Kept: was.Kept, Whole: was.Whole && was.Rows == 0}
+		if was.SourceValidity == st.SourceValidity { // what the source had then is still true
+			p.Frozen = was.Frozen
+		}
 	}
 	return p, nil
 }

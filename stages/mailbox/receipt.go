@@ -76,9 +76,9 @@ func writeFolder(ctx context.Context, kept Kept, w *receipt.Writer, key string, 
 		at := where[i]
 		i++
 		switch {
-		case e.target == 0 && !late(e.source):
+		case (e.target == 0 || st.Gone) && !late(e.source):
 			sums.Removed++
-		case e.target == 0: // the target had it elsewhere
+		case e.target == 0 || st.Gone: // the target had it elsewhere, or has removed its folder
 		case at == 0:
 			return fmt.Errorf("%w: UID %d was not read back", ErrUnbalanced, e.source)
 		default:

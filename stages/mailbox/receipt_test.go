@@ -45,6 +45,40 @@ func TestReceiptOfALargeFolder(t *testing.T) {
 	}
 }
 
+// A folder that the target's user deletes before the move is in the receipt with
+// what it had, so that the sums stay equal.
+func TestReceiptOfAFolderThatWasRemoved(t *testing.T) {
+	d := startDovecot(t, slashes)
+	source, target := d.account(), d.account()
+	c := dial(t, source)
+	c.must(c.Create("Work", nil).Wait())
+	for _, folder := range []string{"INBOX", "Work", "Work"} {
+		c.add(folder, mail(folder, "s", "text"), day)
+	}
+	store := newMemory()
+	p := mailbox.Pass{Source: source, Target: target, Store: store, Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
+	run(t, p)
+	u := dial(t, target)
+	u.must(u.Delete("Work").Wait())
+	p.Options.Final = true
+	res := run(t, p)
+	if len(res.Differs) > 0 || res.Frozen != 3 {
+		t.Errorf("got %+v", res)
+	}
+	var b bytes.Buffer
+	w := receipt.NewWriter(&b, receipt.Head{})
+	if n, err := mailbox.WriteReceipt(t.Context(), store, w, nil); n != 3 || err != nil {
+		t.Errorf("%d messages, %v", n, err)
+	}
+	if _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := receipt.Read(&b, receipt.Visitor{})
+	if want := (receipt.Sums{AtFreeze: 3, Exact: 1, Removed: 2}); err != nil || len(got.Damage) > 0 || got.Sums != want {
+		t.Errorf("got %+v, %v, %v; want %+v", got.Sums, got.Damage, err, want)
+	}
+}
+
 func inUse() uint64 {
 	var m runtime.MemStats
 	runtime.GC()

@@ -70,7 +70,10 @@ func (p Pass) Named(ctx context.Context) (skipped, notes []Skipped, err error) {
 func (c *checking) close(ctx context.Context) error {
 	final := c.pass.Options.Final
 	if c.job.st.Gone && !c.job.exists {
-		return c.sweep(ctx, false)
+		if final {
+			c.freeze()
+		}
+		return c.sweep(ctx, c.job.missed)
 	}
 	if final && !c.sameFolders() {
 		return nil
