@@ -179,6 +179,10 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	}
 	for _, s := range skipped {
 		sentence := templates.Sentence("en", string(s.Reason))
+		if s.Reason == mailbox.FolderRenamed { // the new name is the user's own, respelt
+			sentence += " It is now: " + s.Detail
+			s.Detail = sentence
+		}
 		whole.skipped = append(whole.skipped, r.skippedRow(a, s, cmp.Or(s.Detail, sentence)))
 		own.skipped = append(own.skipped, r.skippedRow(a, s, sentence))
 	}

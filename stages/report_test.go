@@ -86,7 +86,7 @@ func told(t *testing.T, edits ...string) *hoster {
 		mailbox.Skipped{Folder: "=cmd|' /C calc'!A0", Reason: mailbox.FolderRefused, Detail: innerText},
 		mailbox.Skipped{Folder: "Clients/Été", UID: 7, MessageID: "<big@elsewhere.example>", Date: at("2026-11-30T10:00:00Z"), Bytes: 60 << 20, Reason: mailbox.TooLarge},
 		mailbox.Skipped{Folder: "INBOX", UID: 9, MessageID: "+1@elsewhere.example", Reason: mailbox.Refused, Detail: innerText})
-	h.skip(zoe, mailbox.Skipped{Folder: "Junk", Reason: mailbox.Excluded})
+	h.skip(zoe, mailbox.Skipped{Folder: "Junk", Reason: mailbox.Excluded}, mailbox.Skipped{Folder: "50%", Reason: mailbox.FolderRenamed, Detail: "50％"})
 	return h
 }
 
