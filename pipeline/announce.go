@@ -1,13 +1,10 @@
 package pipeline
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"godwit/pipeline/ledger"
 	"godwit/plans"
 )
 
@@ -18,7 +15,7 @@ func forService(s Subject, now time.Time) []Task {
 	if waits(s.State, now) || s.somebodyWaits(now) {
 		return nil
 	}
-	kinds := []func(Subject, time.Time) []Task{validation, cancelled, rolledBack, changed, deferred, announcement, finished}
+	kinds := []func(Subject, time.Time) []Task{validation, cancelled, rolledBack, changed, deferred, again, announcement, finished}
 	if s.Batch.Hold {
 		kinds = kinds[:1]
 	}
@@ -123,192 +120,6 @@ func (s Subject) needsNoCopy(n plans.Notice, r Recipient, now time.Time) bool {
 		}
 	}
 	return true
-}
-
-// changed: the plan differs from the promise, and there is time to say so.
-func changed(s Subject, now time.Time) []Task {
-	inTime, _ := s.breached(now)
-	if len(inTime) == 0 {
-		return nil
-	}
-	night := nightFor(s.Batch, s.Accounts[inTime[0].Address])
-	inTime = slices.DeleteFunc(inTime, func(a plans.Account) bool { // a notice has one night
-		return nightFor(s.Batch, s.Accounts[a.Address]).Date != night.Date
-	})
-	id := s.nextID("changed")
-	n := s.event("changed")
-	if s.contactsCopy(id).Lost() {
-		return nil
-	}
-	changes := s.changes(inTime)
-	if onlyContact(changes) && s.Service.Contact != "" {
-		n.To = []string{"contact"} // for the users nothing has changed
-	}
-	t := s.notice(Event, id, n)
-	t.Notice.Sequence++
-	t.Notice.Changes = changes
-	for _, a := range inTime {
-		t.Notice.Only = append(t.Notice.Only, a.Address)
-	}
-	t.Night = night
-	t.Notice.To = s.unanswered(t.Notice)
-	return []Task{t}
-}
-
-// cancelled: accounts that were announced and are now skipped.
-func cancelled(s Subject, _ time.Time) []Task {
-	var only []string
-	for _, a := range s.Service.Accounts {
-		if a.Action != "skip" {
-			continue
-		}
-		state := s.Accounts[a.Address]
-		if state.Promise != nil && !state.InCutover() && !state.Moved() {
-			only = append(only, a.Address)
-		}
-	}
-	if len(only) == 0 {
-		return nil
-	}
-	t := s.notice(Event, s.nextID("cancelled"), s.event("cancelled"))
-	t.Notice.Sequence++
-	t.Notice.Reason, t.Notice.Only = s.whyCancelled(only), only
-	t.Night = nightFor(s.Batch, s.Accounts[only[0]])
-	t.Notice.To = s.unanswered(t.Notice)
-	return []Task{t}
-}
-
-// rolledBack: accounts that are back at the source.
-func rolledBack(s Subject, _ time.Time) []Task {
-	var only []string
-	for _, a := range s.Service.Accounts {
-		if state := s.Accounts[a.Address]; state.Phase == ledger.RolledBack && !state.ToldBack {
-			only = append(only, a.Address)
-		}
-	}
-	if len(only) == 0 {
-		return nil
-	}
-	t := s.notice(Event, s.nextID("rolled-back"), s.event("rolled-back"))
-	t.Notice.Sequence++
-	t.Notice.Only = only
-	t.Night = nightFor(s.Batch, s.Accounts[only[0]])
-	t.Notice.To = s.unanswered(t.Notice)
-	return []Task{t}
-}
-
-// whyCancelled is the reason that the list gives, as far as a sentence has it.
-func (s Subject) whyCancelled(only []string) string {
-	for _, a := range s.Service.Accounts {
-		if slices.Contains(only, a.Address) && !strings.Contains(strings.ToLower(a.Reason), "cancel") {
-			return "not-moved"
-		}
-	}
-	return "cancelled-by-customer"
-}
-
-// deferred: accounts whose night is over and that have not moved. Those of one
-// night go to the same next one; the third deferral in a row waits for a person.
-func deferred(s Subject, now time.Time) []Task {
-	if Blocked(s, now) != nil {
-		return nil
-	}
-	var only []string
-	var first ledger.State
-	for _, a := range s.moving() {
-		state := s.Accounts[a.Address]
-		if waitsForPerson(state) || state.InCutover() || now.Before(nightFor(s.Batch, state).End) || len(s.breach(a)) > 0 {
-			continue
-		}
-		if len(only) == 0 {
-			first = state
-		}
-		if state.Night == first.Night && state.Deferrals == first.Deferrals {
-			only = append(only, a.Address)
-		}
-	}
-	if len(only) == 0 {
-		return nil
-	}
-	t := s.notice(Event, s.nextID("deferred"), s.event("deferred"))
-	t.Notice.Sequence++
-	t.Notice.Reason, t.Notice.Only = cmp.Or(first.Reason, "interrupted"), only
-	t.Night = nightAfter(s.Batch, now.Add(deferralLead(s)))
-	if first.Deferrals+1 >= deferrals {
-		t.Night = Night{}
-	}
-	t.Notice.To = s.unanswered(t.Notice)
-	return []Task{t}
-}
-
-// finished: everyone has moved, and the customer is told.
-func finished(s Subject, _ time.Time) []Task {
-	moved := 0
-	for _, a := range s.Service.Accounts {
-		switch {
-		case s.Accounts[a.Address].Phase == ledger.Switched:
-			moved++
-		case s.Accounts[a.Address].Back():
-		case a.Action != "skip":
-			return nil
-		}
-	}
-	if moved == 0 {
-		return nil
-	}
-	for _, n := range s.Batch.Notices.Send {
-		if n.When != "done" {
-			continue
-		}
-		t := s.notice(Event, s.doneID(moved), n)
-		for _, a := range s.Service.Accounts {
-			if state := s.Accounts[a.Address]; state.Phase == ledger.Switched && !state.ToldDone {
-				t.Notice.Only = append(t.Notice.Only, a.Address)
-			}
-		}
-		if len(t.Notice.Only) > 0 {
-			t.Notice.To = s.unanswered(t.Notice)
-			return []Task{t}
-		}
-	}
-	return nil
-}
-
-// doneID names the notice that so many have moved: another one each time that
-// the service moves again.
-func (s Subject) doneID(moved int) string {
-	id := fmt.Sprintf("done@%d", moved)
-	times := 0
-	for other := range s.State.Notices {
-		if strings.HasPrefix(other, "rolled-back@") {
-			times++
-		}
-	}
-	if times > 0 {
-		id += fmt.Sprintf(".%d", times)
-	}
-	return id
-}
-
-// event is the plan's line for an event; unless it says otherwise, everyone
-// who got a notice gets this one.
-func (s Subject) event(when string) plans.Notice {
-	for _, n := range s.Batch.Notices.Send {
-		if n.When == when {
-			return n
-		}
-	}
-	n := plans.Notice{When: when, Days: -1, Template: when}
-	if len(s.State.Notices) > 0 {
-		n.To = append(n.To, "contact")
-	}
-	for _, a := range s.Service.Accounts {
-		if len(s.Accounts[a.Address].Notices) > 0 {
-			n.To = append(n.To, "user")
-			break
-		}
-	}
-	return n
 }
 
 // Recipient is one reader of a notice.

@@ -40,6 +40,9 @@ func promised(batch *plans.Batch, service plans.Service, a plans.Account, date s
 
 // breach names what the plan now says of an account and what was announced.
 func (s Subject) breach(a plans.Account) []Change {
+	if s.broken != nil {
+		return s.broken[a.Address]
+	}
 	if !s.announced() {
 		return nil
 	}
@@ -59,7 +62,9 @@ func (s Subject) breach(a plans.Account) []Change {
 		}
 	}
 	add("date", was.Date, is.Date)
-	add("window", clock(was.From)+"-"+clock(was.Until), clock(is.From)+"-"+clock(is.Until))
+	if was.From != is.From || was.Until != is.Until {
+		add("window", clock(was.From)+"-"+clock(was.Until), clock(is.From)+"-"+clock(is.Until))
+	}
 	add("zone", cmp.Or(was.Zone, is.Zone), is.Zone)
 	if was.Interruption != 0 && was.Interruption < is.Interruption {
 		add("interruption", was.Interruption.String(), is.Interruption.String())
@@ -74,6 +79,17 @@ func (s Subject) breach(a plans.Account) []Change {
 		add("residency", strings.Join(was.Residency, " "), cmp.Or(strings.Join(is.Residency, " "), "-"))
 	}
 	return list
+}
+
+// holdAgainst reckons all breaches once: they are asked for again and again.
+func (s *Subject) holdAgainst() {
+	broken := map[string][]Change{}
+	for _, a := range s.Service.Accounts {
+		if changes := s.breach(a); len(changes) > 0 {
+			broken[a.Address] = changes
+		}
+	}
+	s.broken = broken
 }
 
 // onlyContact says that a customer who was told has another contact, no more.
@@ -158,7 +174,7 @@ func BrokenPromises(s Subject, now time.Time) []Broken {
 	for _, a := range s.Service.Accounts {
 		state := s.Accounts[a.Address]
 		switch {
-		case state.InCutover(), state.Phase == ledger.Switched, !s.announced():
+		case state.InCutover(), state.Moved(), !s.announced():
 		case a.Action != "migrate" && state.Promise != nil:
 			b := Broken{Text: fmt.Sprintf("announced for %s, the list now says action: %s", state.Promise.Date, a.Action), Meaning: Waits}
 			if a.Action == "skip" {

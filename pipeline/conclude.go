@@ -104,8 +104,14 @@ func (t Task) deferred(ctx context.Context, j Journal, told bool) error {
 			continue
 		}
 		of := j.Account(a.Address)
+		if t.Night.Date != "" && of.State().Night == t.Night.Date && of.State().Promise != nil && of.State().Promise.Date == t.Night.Date {
+			continue // an earlier try got as far, or its user is told once more
+		}
 		text := "to the night of " + t.Night.Date
-		if t.Night.Date == "" {
+		switch {
+		case !told:
+			text = "the customer could not be told of the night of " + t.Night.Date
+		case t.Night.Date == "":
 			text = "no further night: deferred three times in a row"
 		}
 		err := of.End(ctx, "deferral", ledger.Note, text, func(s *ledger.State) {

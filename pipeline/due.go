@@ -27,6 +27,8 @@ type Subject struct {
 	State    ledger.State            // of the service
 	Accounts map[string]ledger.State // by address
 	Pace     *Measured               // nil: nothing was measured
+
+	broken map[string][]Change // by address; nil: not reckoned yet
 }
 
 // Subjects yields the services of all batches with the ledger's states.
@@ -56,6 +58,7 @@ func subject(plan *plans.Plan, batch *plans.Batch, service plans.Service, rows m
 		key.Account = a.Address
 		s.Accounts[a.Address] = rows[key]
 	}
+	s.holdAgainst()
 	return s
 }
 

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"sync"
@@ -16,8 +17,11 @@ type book struct {
 	ledger ledger.Ledger
 	clock  Clock
 	guard  *Guard // told of who is frozen, and asked before a switch
+	batch  string
 	mu     sync.Mutex
 	rows   map[ledger.Key]ledger.State
+	rested bool // the ledger says that the batch rests
+	fresh  bool // nothing was written since its files were
 }
 
 func openBook(ctx context.Context, l ledger.Ledger, clock Clock, batch string) (*book, error) {
@@ -25,7 +29,11 @@ func openBook(ctx context.Context, l ledger.Ledger, clock Clock, batch string) (
 	if err != nil {
 		return nil, err
 	}
-	b := &book{ledger: l, clock: clock, rows: map[ledger.Key]ledger.State{}}
+	r, err := restOf(ctx, l, batch)
+	if err != nil {
+		return nil, err
+	}
+	b := &book{ledger: l, clock: clock, batch: batch, rows: map[ledger.Key]ledger.State{}, rested: r != nil, fresh: r != nil}
 	for _, s := range states {
 		b.rows[s.Key] = s
 	}
@@ -108,16 +116,37 @@ func (b *book) commit(ctx context.Context, keys []ledger.Key, entry *ledger.Entr
 		}
 		changes = append(changes, c)
 	}
+	if b.rested { // whatever it is, somebody has to look
+		changes = append(changes, ledger.Change{Key: restKey(keys[0].Batch), Keep: map[string][]byte{keptRest: nil}})
+	}
 	point := keys[0].Account + " " + label(entry)
 	CrashPoint("before " + point)
 	if err := b.ledger.Write(context.WithoutCancel(ctx), changes...); err != nil {
 		return nil, err
 	}
 	CrashPoint("after " + point)
+	b.rested, b.fresh = false, false
 	for _, p := range passed {
 		b.rows[p.key] = p.now
 	}
 	return passed, nil
+}
+
+// rest writes down that the batch rests.
+func (b *book) rest(ctx context.Context, r rest) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	CrashPoint("before rest")
+	if err := b.ledger.Write(context.WithoutCancel(ctx), ledger.Change{Key: restKey(b.batch), Keep: map[string][]byte{keptRest: data}}); err != nil {
+		return err
+	}
+	CrashPoint("after rest")
+	b.rested = true
+	return nil
 }
 
 func label(e *ledger.Entry) string {

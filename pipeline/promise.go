@@ -32,10 +32,16 @@ func before(batch *plans.Batch) []plans.Notice {
 	return list
 }
 
-// announced says that the service was told of its move.
+// announced says that the service was told of its move. After a change to a far
+// night no notice of its countdown counts as given, but the promise stands.
 func (s Subject) announced() bool {
 	for _, kept := range s.State.Kept {
 		if kept {
+			return true
+		}
+	}
+	for _, state := range s.Accounts {
+		if state.Promise != nil {
 			return true
 		}
 	}
@@ -43,15 +49,21 @@ func (s Subject) announced() bool {
 }
 
 // lead is the time that a promise made now needs before its night: the longest
-// minimum of the notices that were already given.
+// minimum of the notices that were already given, of all if it is not known which.
 func lead(s Subject) time.Duration {
-	var longest time.Duration
+	var given, all time.Duration
 	for n, kept := range s.State.Kept {
 		if kept {
-			longest = max(longest, s.Plan.Promises.MinimumNotice[n])
+			given = max(given, s.Plan.Promises.MinimumNotice[n])
 		}
 	}
-	return longest
+	for _, n := range before(s.Batch) {
+		all = max(all, s.Plan.Promises.MinimumNotice[n.Days])
+	}
+	if given == 0 && s.announced() {
+		return all
+	}
+	return given
 }
 
 // deferralLead is the time that a deferral by Godwit itself needs.
@@ -100,8 +112,8 @@ func Blocked(s Subject, now time.Time) *Block {
 	if len(moving) == 0 || s.Batch.Hold {
 		return nil
 	}
-	if d := s.contactsCopy(s.nextID("changed")); d.Lost() {
-		return s.lost("changed", d)
+	if t, ok := s.change(now); ok && s.contactsCopy(t.Notice.ID).Lost() {
+		return s.lost("changed", s.contactsCopy(t.Notice.ID))
 	}
 	if _, late := s.breached(now); len(late) == len(moving) && !s.someMoved() {
 		return s.tooLateFor(late[0], now)
@@ -143,8 +155,11 @@ func BlockedAccount(s Subject, a plans.Account, now time.Time) *Block {
 		return s.tooLateFor(a, now)
 	}
 	for _, n := range before(s.Batch) {
-		if !s.State.Kept[n.Days] || !slices.Contains(n.To, "user") || s.toldInTime(n, a) {
+		if !s.State.Kept[n.Days] && !deferredTo(s.Batch, state) || !slices.Contains(n.To, "user") || s.toldInTime(n, a) {
 			continue
+		}
+		if d := s.untold(a); d != nil {
+			return &Block{"notice-failed", fmt.Sprintf("the notice \"deferred\" to %s is %s: %s; to send it again: godwit retry PLAN --account %s", d.To, d.Verdict, d.Text, a.Address)}
 		}
 		d := s.copies(n, a)[noticeID(s.Batch, n)]
 		if d.Lost() {
@@ -154,6 +169,21 @@ func BlockedAccount(s Subject, a plans.Account, now time.Time) *Block {
 			if b := s.missed(n, now); b != nil {
 				return b
 			}
+		}
+	}
+	return nil
+}
+
+// names says that a copy told of the night; older ledgers do not say.
+func names(d *ledger.Delivery, night Night) bool { return d.Night == "" || d.Night == night.Date }
+
+// untold is the copy of the deferral to the account's night that its user did not
+// get, nil if there is none.
+func (s Subject) untold(a plans.Account) *ledger.Delivery {
+	state := s.Accounts[a.Address]
+	for id, d := range state.Notices {
+		if strings.HasPrefix(id, "deferred@") && d.Lost() && names(d, nightFor(s.Batch, state)) && deferredTo(s.Batch, state) {
+			return d
 		}
 	}
 	return nil
@@ -199,20 +229,21 @@ func (s Subject) copies(n plans.Notice, a plans.Account) map[string]*ledger.Deli
 	return s.Accounts[a.Address].Notices
 }
 
-// toldInTime says that the account's user was told in time for its night, by the
+// toldInTime says that the account's user was told in time of its night, by the
 // notice or by one that took its place.
 func (s Subject) toldInTime(n plans.Notice, a plans.Account) bool {
 	state := s.Accounts[a.Address]
 	need := s.Plan.Promises.MinimumNotice[n.Days]
 	night := nightFor(s.Batch, state)
-	if deferredTo(s.Batch, state) {
+	deferred := deferredTo(s.Batch, state)
+	if deferred {
 		need = min(need, deferralLead(s))
 	}
 	for id, d := range s.copies(n, a) {
-		instead := strings.HasPrefix(id, "changed@") && !d.At.Before(noticeDue(s.Batch.Date, n.Days)) || strings.HasPrefix(id, "deferred@") && deferredTo(s.Batch, state)
-		ours := id == noticeID(s.Batch, n) || instead
+		ours := !deferred && id == noticeID(s.Batch, n) || strings.HasPrefix(id, "deferred@") && deferred ||
+			strings.HasPrefix(id, "changed@") && !d.At.Before(noticeDue(s.Batch.Date, n.Days))
 		inTime := s.Batch.ShortNotice || night.Start.Sub(d.At) >= need || slices.Contains(state.Waved, "notice-failed")
-		if ours && d.Accepted() && inTime {
+		if ours && d.Accepted() && names(d, night) && inTime {
 			return true
 		}
 	}
@@ -236,9 +267,4 @@ func (s Subject) mayMove(a plans.Account) bool {
 
 func noticeID(batch *plans.Batch, n plans.Notice) string {
 	return fmt.Sprintf("%dd@%s", n.Days, batch.Date.Format(dateLayout))
-}
-
-// nextID names the service's next notice of an event.
-func (s Subject) nextID(event string) string {
-	return fmt.Sprintf("%s@%d", event, s.State.Sequence+1)
 }

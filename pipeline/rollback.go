@@ -92,7 +92,7 @@ func (r *Runner) Rollback(ctx context.Context, service string, said func(account
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, a := range list {
-		if !r.slots.take(ctx, true) {
+		if !r.slots.queue(true, 0).take(ctx) {
 			break
 		}
 		wg.Go(func() {

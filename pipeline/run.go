@@ -43,9 +43,11 @@ type Runner struct {
 	taking sync.RWMutex // by who takes a cutover back, and by the run's end
 	over   bool
 
-	slots *slots
-	work  context.Context // of cutovers: outlives the first Ctrl-C by the grace time
-	books map[string]*book
+	slots   *slots
+	work    context.Context // of cutovers: outlives the first Ctrl-C by the grace time
+	books   map[string]*book
+	resting []*rest // batches that are passed over
+	strays  []error // services that stay where they were, and are left alone
 }
 
 // Tally is how a run ended.
@@ -60,7 +62,8 @@ type job struct {
 	book    *book
 	subject Subject
 	running bool
-	err     error // of the ledger; the service is left alone
+	until   time.Time // nothing falls due before; only its own work changes that
+	err     error     // of the ledger; the service is left alone
 }
 
 // Run does whatever is due and whatever falls due while it works. It begins by
@@ -75,9 +78,6 @@ func (r *Runner) Run(ctx context.Context) (Tally, error) {
 	if err != nil {
 		return r.end(nil, Tally{}, err)
 	}
-	if err := r.settleMoves(ctx); err != nil {
-		return r.end(nil, Tally{}, err)
-	}
 	jobs, err := r.jobs(ctx)
 	if err != nil {
 		return r.end(nil, Tally{}, err)
@@ -88,9 +88,12 @@ func (r *Runner) Run(ctx context.Context) (Tally, error) {
 		err = errors.Join(err, j.err)
 	}
 	for _, batch := range r.Plan.Batches {
-		if b := r.books[batch.Name]; b != nil && len(b.rows) > 0 {
+		if b := r.books[batch.Name]; b != nil && len(b.rows) > 0 && !b.fresh {
 			err = errors.Join(err, r.report(context.WithoutCancel(ctx), b, batch))
 		}
+	}
+	if err == nil && ctx.Err() == nil && len(r.strays) == 0 {
+		err = r.toRest(ctx, jobs)
 	}
 	return r.end(jobs, tally, err)
 }
@@ -126,51 +129,74 @@ func (r *Runner) grace(ctx context.Context) func() {
 }
 
 // settleMoves carries over what the ledger has of services that the plan now
-// has in another batch. One whose passwords are sealed for the old batch stays
-// there.
-func (r *Runner) settleMoves(ctx context.Context) error {
-	homes, err := r.Ledger.Homes(ctx)
-	if err != nil || len(homes) == 0 {
-		return err
+// has in another batch. One that is under way with passwords sealed for the old
+// batch stays there, and is left alone until the plan has it there again; it is
+// in what is returned.
+func (r *Runner) settleMoves(ctx context.Context) (strays map[string]bool, err error) {
+	settled, err := r.Ledger.Kept(ctx, ledger.Key{}, keptPlan)
+	if err != nil || r.Plan.Digest != "" && string(settled) == r.Plan.Digest {
+		return nil, err
 	}
+	homes, err := r.Ledger.Homes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	strays = map[string]bool{}
 	for _, batch := range r.Plan.Batches {
 		for service := range batch.Services() {
 			for _, home := range homes[service.Name] {
 				if home == batch.Name {
 					continue
 				}
-				if err := r.settleMove(ctx, service.Name, home, batch.Name); err != nil {
-					return err
+				moved, err := r.settleMove(ctx, service.Name, home, batch.Name)
+				if err != nil {
+					return nil, err
+				}
+				if !moved {
+					strays[service.Name] = true
 				}
 			}
 		}
 	}
-	return nil
+	if len(strays) > 0 {
+		return strays, nil
+	}
+	return nil, r.Ledger.Write(ctx, ledger.Change{Keep: map[string][]byte{keptPlan: []byte(r.Plan.Digest)}})
 }
 
-func (r *Runner) settleMove(ctx context.Context, service, from, to string) error {
+// keptPlan is the digest of the last plan whose moves are settled: only another
+// one can have others.
+const keptPlan = "plan"
+
+func (r *Runner) settleMove(ctx context.Context, service, from, to string) (bool, error) {
 	states, err := r.Ledger.States(ctx, from)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, s := range states {
 		if s.Key.Service == service && !s.PasswordAt.IsZero() {
-			return fmt.Errorf("service %s is under way in batch %s, with passwords sealed for it; the plan now has it in batch %s: put it back", service, from, to)
+			r.strays = append(r.strays, fmt.Errorf("service %s is under way in batch %s, with passwords sealed for it; the plan now has it in batch %s: put it back", service, from, to))
+			return false, nil
 		}
 	}
 	r.Log.Warn("carried over to another batch", "service", service, "from", from, "to", to)
-	return r.Ledger.Move(ctx, service, from, to)
+	return true, r.Ledger.Move(ctx, service, from, to)
 }
 
 // jobs are the services of all batches, those whose night is near first, small
 // before large.
 func (r *Runner) jobs(ctx context.Context) ([]*job, error) {
 	r.books = map[string]*book{}
+	awake, err := r.awake(ctx)
+	if err != nil || len(awake) == 0 {
+		return nil, err
+	}
+	strays, err := r.settleMoves(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var list []*job
-	for _, batch := range r.Plan.Batches {
-		if r.Batch != "" && batch.Name != r.Batch {
-			continue
-		}
+	for _, batch := range awake {
 		b, err := openBook(ctx, r.Ledger, r.Clock, batch.Name)
 		if err != nil {
 			return nil, err
@@ -178,7 +204,9 @@ func (r *Runner) jobs(ctx context.Context) ([]*job, error) {
 		b.guard = r.Guard
 		r.books[batch.Name] = b
 		for service := range batch.Services() {
-			list = append(list, &job{book: b, subject: subject(r.Plan, batch, service, b.rows)})
+			if !strays[service.Name] {
+				list = append(list, &job{book: b, subject: subject(r.Plan, batch, service, b.rows)})
+			}
 		}
 	}
 	states := map[string][]ledger.State{}
@@ -193,16 +221,54 @@ func (r *Runner) jobs(ctx context.Context) ([]*job, error) {
 		if c := x.subject.Batch.Date.Compare(y.subject.Batch.Date); c != 0 {
 			return c
 		}
-		return cmp.Compare(size(x.subject), size(y.subject))
+		return size(x.subject, x.subject.Service.Accounts...).compare(size(y.subject, y.subject.Service.Accounts...))
 	})
 	return list, nil
 }
 
-func size(s Subject) (bytes int64) {
-	for _, state := range s.Accounts {
-		bytes += state.Bytes
+// awake are the batches of which something may be due.
+func (r *Runner) awake(ctx context.Context) ([]*plans.Batch, error) {
+	var list []*plans.Batch
+	now := r.Clock.Now()
+	for _, batch := range r.Plan.Batches {
+		if r.Batch != "" && batch.Name != r.Batch {
+			continue
+		}
+		rest, err := restOf(ctx, r.Ledger, batch.Name)
+		if err != nil {
+			return nil, err
+		}
+		if rest.lasts(r.Plan, now) {
+			r.resting = append(r.resting, rest)
+			continue
+		}
+		list = append(list, batch)
 	}
-	return bytes
+	return list, nil
+}
+
+// bulk is how much of a service or an account is left, and how much it has.
+type bulk struct{ left, has int64 }
+
+func (x bulk) compare(y bulk) int {
+	return cmp.Or(cmp.Compare(x.left, y.left), cmp.Compare(x.has, y.has))
+}
+
+func size(s Subject, accounts ...plans.Account) (sum bulk) {
+	for _, a := range accounts {
+		state := s.Accounts[a.Address]
+		sum.has += state.Bytes
+		if state.Phase == ledger.New || state.Phase == ledger.Copying {
+			sum.left += state.Bytes
+		}
+	}
+	return sum
+}
+
+// smallFirst are a service's accounts in the order in which they move, so that
+// most users are done early.
+func smallFirst(s Subject) []plans.Account {
+	return slices.SortedStableFunc(slices.Values(s.Service.Accounts), func(x, y plans.Account) int { return size(s, x).compare(size(s, y)) })
 }
 
 // schedule works on every service that has something due, side by side, until
@@ -217,16 +283,18 @@ func (r *Runner) schedule(ctx context.Context, jobs []*job) (tasks int) {
 	running := 0
 	begin := func() {
 		now := r.Clock.Now()
-		for _, j := range jobs {
-			if j.running || j.err != nil || ctx.Err() != nil || !r.wanted(j, now) {
+		for rank, j := range jobs {
+			if j.running || j.err != nil || ctx.Err() != nil || now.Before(j.until) || !r.wanted(j, now) {
 				continue
 			}
 			j.running = true
 			running++
+			queued := make(chan struct{})
 			go func() {
-				n, err := r.service(ctx, j.book, j.subject)
+				n, err := r.service(ctx, j.book, j.subject, rank, sync.OnceFunc(func() { close(queued) }))
 				ended <- end{j, n, err}
 			}()
+			<-queued // whole services together, in their order
 		}
 	}
 	tick := time.NewTicker(rescan)
@@ -242,7 +310,7 @@ func (r *Runner) schedule(ctx context.Context, jobs []*job) (tasks int) {
 		for again := false; !again && running > 0; {
 			select {
 			case e := <-ended:
-				e.job.running, e.job.err = false, e.err
+				e.job.running, e.job.err, e.job.until = false, e.err, time.Time{}
 				tasks += e.tasks
 				running--
 			case <-tick.C:
@@ -252,10 +320,17 @@ func (r *Runner) schedule(ctx context.Context, jobs []*job) (tasks int) {
 	}
 }
 
-// wanted says that a service has something to be done, undone or written down.
+// wanted says that a service has something to be done, undone or written down; if
+// not, it notes when to ask again.
 func (r *Runner) wanted(j *job, now time.Time) bool {
 	s := j.book.subject(j.subject)
-	return len(Due(s, now)) > 0 || len(s.toUndo(now)) > 0 || len(s.verdicts(now)) > 0
+	if len(Due(s, now)) > 0 || len(s.toUndo(now)) > 0 || len(s.verdicts(now)) > 0 {
+		return true
+	}
+	if !anyInCutover(s) {
+		j.until = s.restUntil(now)
+	}
+	return false
 }
 
 // sleep waits for what falls due soon; false means there is nothing to wait for.
@@ -302,25 +377,54 @@ func (r *Runner) soonest(jobs []*job) time.Time {
 	return soon
 }
 
-// forgotten names accounts that were announced and stand in no list any more: a
-// customer waits for a move that will not come.
-func (r *Runner) forgotten(jobs []*job) []error {
+// forgotten names accounts of a book that were announced and stand in no list
+// any more: a customer waits for a move that will not come.
+func (b *book) forgotten(jobs []*job) []string {
 	listed := map[ledger.Key]bool{}
 	for _, j := range jobs {
+		if j.book != b {
+			continue
+		}
 		for _, a := range j.subject.Service.Accounts {
 			listed[ledger.Key{Batch: j.subject.Batch.Name, Service: j.subject.Service.Name, Account: a.Address}] = true
 		}
 	}
-	var list []error
-	for _, name := range slices.Sorted(maps.Keys(r.books)) {
-		b := r.books[name]
-		for _, key := range sorted(b.rows) {
-			if s := b.state(key); s.Promise != nil && !s.Moved() && !listed[key] {
-				list = append(list, fmt.Errorf("%s: announced for %s, and no longer in any list: put it back, with action: skip if it is not to move (that sends the notice \"cancelled\")", key.Account, s.Promise.Date))
-			}
+	var list []string
+	for _, key := range sorted(b.rows) {
+		if s := b.state(key); s.Promise != nil && !s.Moved() && !listed[key] {
+			list = append(list, fmt.Sprintf("%s: announced for %s, and no longer in any list: put it back, with action: skip if it is not to move (that sends the notice \"cancelled\")", key.Account, s.Promise.Date))
 		}
 	}
 	return list
+}
+
+// troubles names what waits for somebody in a batch.
+func (r *Runner) troubles(jobs []*job, b *book) []string {
+	var list []string
+	add := func(who string, state ledger.State) {
+		if state.Trouble != ledger.None {
+			list = append(list, fmt.Sprintf("%s: %s: %s", who, state.Trouble, state.Detail))
+		}
+	}
+	for _, j := range jobs {
+		if j.book != b {
+			continue
+		}
+		s := b.subject(j.subject)
+		for _, a := range s.Service.Accounts {
+			if s.Accounts[a.Address].Phase == ledger.RollingBack {
+				list = append(list, fmt.Sprintf("%s: its rollback is not finished: repeat godwit rollback --service %s", a.Address, s.Service.Name))
+			}
+		}
+		moving := s.moving()
+		if len(moving) > 0 {
+			add(s.Service.Name, s.State)
+		}
+		for _, a := range moving {
+			add(a.Address, s.Accounts[a.Address])
+		}
+	}
+	return append(list, b.forgotten(jobs)...)
 }
 
 // end names what waits for somebody, and who may still be frozen.
@@ -328,27 +432,20 @@ func (r *Runner) end(jobs []*job, tally Tally, err error) (Tally, error) {
 	r.taking.Lock()
 	r.over = true
 	r.taking.Unlock()
-	for _, j := range jobs {
-		s := j.book.subject(j.subject)
-		if s.State.Trouble != ledger.None && len(s.moving()) > 0 {
-			tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: %s: %s", s.Service.Name, s.State.Trouble, s.State.Detail))
-		}
-		for _, a := range s.moving() {
-			if state := s.Accounts[a.Address]; state.Trouble != ledger.None {
-				tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: %s: %s", a.Address, state.Trouble, state.Detail))
-			}
+	var names []string
+	for _, batch := range r.Plan.Batches {
+		if b := r.books[batch.Name]; b != nil {
+			names = append(names, r.troubles(jobs, b)...)
 		}
 	}
-	for _, j := range jobs {
-		for _, a := range j.subject.Service.Accounts {
-			if state := j.book.subject(j.subject).Accounts[a.Address]; state.Phase == ledger.RollingBack {
-				tally.Trouble = multierror.Append(tally.Trouble, fmt.Errorf("%s: its rollback is not finished: repeat godwit rollback --service %s", a.Address, j.subject.Service.Name))
-			}
-		}
+	for _, rest := range r.resting {
+		names = append(names, rest.Trouble...)
 	}
-	tally.Trouble = multierror.Append(tally.Trouble, r.forgotten(jobs)...)
-	if tally.Trouble.Len() == 0 {
-		tally.Trouble = nil
+	for _, name := range names {
+		tally.Trouble = multierror.Append(tally.Trouble, errors.New(name))
+	}
+	if len(r.strays) > 0 {
+		tally.Trouble = multierror.Append(tally.Trouble, r.strays...)
 	}
 	underway, unread := r.Ledger.Underway(context.Background())
 	tally.Frozen = underway

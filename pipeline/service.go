@@ -16,11 +16,17 @@ import (
 const rounds = 100
 
 // service carries a service on until nothing is due: its own tasks first, then
-// every account's, side by side. The error is about the ledger.
-func (r *Runner) service(ctx context.Context, b *book, s Subject) (worked int, err error) {
+// every account's, side by side. queued is called once the first of them stand in
+// the queue for slots, or something else comes first. The error is about the
+// ledger.
+func (r *Runner) service(ctx context.Context, b *book, s Subject, rank int, queued func()) (worked int, err error) {
+	defer queued()
 	for range rounds {
 		s = b.subject(s)
 		now := r.Clock.Now()
+		if len(s.toUndo(now)) > 0 || len(s.verdicts(now)) > 0 || len(forService(s, now)) > 0 {
+			queued()
+		}
 		for _, a := range s.toUndo(now) {
 			r.takeBack(b, s.accountTask(Freeze, Whole, a), Later("too-long", "max_interruption was reached"))
 		}
@@ -30,7 +36,7 @@ func (r *Runner) service(ctx context.Context, b *book, s Subject) (worked int, e
 		s = b.subject(s)
 		if tasks := forService(s, now); len(tasks) > 0 && ctx.Err() == nil {
 			for _, t := range tasks {
-				if !r.slots.take(ctx, true) {
+				if !r.slots.queue(true, rank).take(ctx) {
 					break
 				}
 				err := r.task(ctx, b, t)
@@ -42,7 +48,7 @@ func (r *Runner) service(ctx context.Context, b *book, s Subject) (worked int, e
 			}
 			continue
 		}
-		n, err := r.accounts(ctx, b, s)
+		n, err := r.accounts(ctx, b, s, rank, queued)
 		worked += n
 		if err != nil || n == 0 {
 			r.abandon(b, b.subject(s))
@@ -81,7 +87,7 @@ func (r *Runner) takeBack(b *book, t Task, why Result) {
 
 // accounts carries every account of a service on as far as it comes, each in
 // one go: who is frozen waits for nobody else's mailbox.
-func (r *Runner) accounts(ctx context.Context, b *book, s Subject) (int, error) {
+func (r *Runner) accounts(ctx context.Context, b *book, s Subject, rank int, queued func()) (int, error) {
 	now := r.Clock.Now()
 	blocked := Blocked(s, now) != nil
 	if err := r.pointOfNoReturn(ctx, b, s); err != nil {
@@ -92,30 +98,32 @@ func (r *Runner) accounts(ctx context.Context, b *book, s Subject) (int, error) 
 	var mu sync.Mutex
 	var worked int
 	var all error
-	for _, a := range s.Service.Accounts {
+	for _, a := range smallFirst(s) {
 		first, ok := forAccount(s, a, blocked, now)
 		if !ok {
 			continue
 		}
+		urgent := first.cutover() || first.Step == Precopy && first.Night.Contains(now)
+		place := r.slots.queue(urgent, rank)
 		wg.Go(func() {
-			n, err := r.account(ctx, b, s, a, first)
+			n, err := r.account(ctx, b, s, a, first, place)
 			mu.Lock()
 			defer mu.Unlock()
 			worked, all = worked+n, errors.Join(all, err)
 		})
 	}
+	queued()
 	wg.Wait()
 	return worked, all
 }
 
 // account runs an account's tasks, one after the other, in one slot.
-func (r *Runner) account(ctx context.Context, b *book, s Subject, a plans.Account, first Task) (worked int, err error) {
+func (r *Runner) account(ctx context.Context, b *book, s Subject, a plans.Account, first Task, place *ticket) (worked int, err error) {
 	waiting := ctx
 	if first.cutover() && first.Stage != Freeze {
 		waiting = r.work
 	}
-	urgent := first.cutover() || first.Step == Precopy && first.Night.Contains(r.Clock.Now())
-	if !r.slots.take(waiting, urgent) {
+	if !place.take(waiting) {
 		return 0, nil
 	}
 	defer r.slots.give()

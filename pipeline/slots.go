@@ -1,18 +1,29 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 )
 
 // slots bound how many accounts are worked on at once. Who is urgent, because
 // a night is short, goes before who is not, and one slot is reserved for them where
-// there are several: pre-copies that take hours must not cost a night.
+// there are several: pre-copies that take hours must not cost a night. Among
+// themselves they go by rank: whole services together, small before large.
 type slots struct {
 	mu       sync.Mutex
 	free     int
 	reserved int
-	waiting  [2][]chan struct{} // not urgent, urgent
+	waiting  []*ticket
+}
+
+// ticket is a place in the queue.
+type ticket struct {
+	slots  *slots
+	urgent bool
+	rank   int
+	ready  chan struct{} // closed once the slot is the holder's
 }
 
 func newSlots(n int) *slots {
@@ -20,36 +31,46 @@ func newSlots(n int) *slots {
 	return &slots{free: n, reserved: min(1, n-1)}
 }
 
-// take waits for a slot; false means that the context ended first.
-func (s *slots) take(ctx context.Context, urgent bool) bool {
-	class := 0
-	if urgent {
-		class = 1
-	}
+// queue takes a place; the lowest rank is served first, and equal ones in turn.
+func (s *slots) queue(urgent bool, rank int) *ticket {
+	t := &ticket{slots: s, urgent: urgent, rank: rank, ready: make(chan struct{})}
 	s.mu.Lock()
-	ready := make(chan struct{})
-	s.waiting[class] = append(s.waiting[class], ready)
+	defer s.mu.Unlock()
+	at, _ := slices.BinarySearchFunc(s.waiting, t, func(other, t *ticket) int {
+		if c := cmp.Compare(other.class(), t.class()); c != 0 {
+			return c
+		}
+		return cmp.Or(cmp.Compare(other.rank, t.rank), -1) // behind its equals
+	})
+	s.waiting = slices.Insert(s.waiting, at, t)
 	s.hand()
-	s.mu.Unlock()
+	return t
+}
+
+// class is 0 for who is urgent.
+func (t *ticket) class() int {
+	if t.urgent {
+		return 0
+	}
+	return 1
+}
+
+// take waits for the slot; false means that the context ended first.
+func (t *ticket) take(ctx context.Context) bool {
 	select {
-	case <-ready:
+	case <-t.ready:
 		return true
 	case <-ctx.Done():
 	}
+	s := t.slots
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case <-ready: // handed over in the meantime
-		s.free++
-		s.hand()
-	default:
-		for i, c := range s.waiting[class] {
-			if c == ready {
-				s.waiting[class] = append(s.waiting[class][:i], s.waiting[class][i+1:]...)
-				break
-			}
-		}
+	if i := slices.Index(s.waiting, t); i >= 0 {
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+		return false
 	}
+	s.free++ // handed over in the meantime
+	s.hand()
 	return false
 }
 
@@ -62,12 +83,13 @@ func (s *slots) give() {
 
 // hand gives free slots to those who wait. The caller holds the lock.
 func (s *slots) hand() {
-	for class := 1; class >= 0; class-- {
-		reserve := s.reserved * (1 - class)
-		for s.free > reserve && len(s.waiting[class]) > 0 {
-			close(s.waiting[class][0])
-			s.waiting[class] = s.waiting[class][1:]
-			s.free--
+	for len(s.waiting) > 0 {
+		first := s.waiting[0]
+		if s.free <= s.reserved*first.class() {
+			return
 		}
+		close(first.ready)
+		s.waiting = s.waiting[1:]
+		s.free--
 	}
 }

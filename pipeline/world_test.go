@@ -282,7 +282,7 @@ func (f fake) end(t pipeline.Task) func(*ledger.State) {
 // deliver hands every copy over; refuse says to whom it does not go.
 func (w *world) deliver(ctx context.Context, t pipeline.Task, j pipeline.Journal) error {
 	for _, r := range t.Notice.To {
-		d := &ledger.Delivery{To: r.Address, Verdict: "accepted", At: w.clock.Now()}
+		d := &ledger.Delivery{To: r.Address, Verdict: "accepted", At: w.clock.Now(), Night: t.Night.Date, Only: t.Notice.Only}
 		if w.refuse[r.Address] {
 			d.Verdict = "refused"
 		}

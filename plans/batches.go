@@ -71,7 +71,7 @@ func (d *decoder) window(path string, b *Batch) {
 		return
 	}
 	day := b.Date
-	b.Date = startOfDay(day, d.plan.Timezone)
+	b.Date = At(day, 0, d.plan.Timezone)
 	at := func(name string) string {
 		if d.has(path + ".window." + name) {
 			return path + ".window." + name
@@ -100,7 +100,7 @@ func (d *decoder) window(path string, b *Batch) {
 		end = day.AddDate(0, 0, 1)
 	}
 	d.exists(at("until"), "until", end, until)
-	length := clockOn(end, until, d.plan.Timezone).Sub(clockOn(day, from, d.plan.Timezone))
+	length := At(end, until, d.plan.Timezone).Sub(At(day, from, d.plan.Timezone))
 	if b.Window.MaxInterruption > length {
 		d.wrong(at("max_interruption"), "max_interruption: %s is longer than the window of %s", durationText(b.Window.MaxInterruption), durationText(length))
 	}
@@ -113,12 +113,12 @@ func (d *decoder) exists(path, name string, day time.Time, clock time.Duration) 
 	if clock%(24*time.Hour) == 0 {
 		return
 	}
-	t := clockOn(day, clock, d.plan.Timezone)
+	t := At(day, clock, d.plan.Timezone)
 	if sinceMidnight(t) == clock {
 		return
 	}
 	d.wrong(path, "%s: %s does not exist on %s in %s, where clocks go forward over it that night; the next time that exists is %q",
-		name, clockText(clock), day.Format(time.DateOnly), d.plan.Timezone, afterGap(t).Format("15:04"))
+		name, clockText(clock), day.Format(time.DateOnly), d.plan.Timezone, t.Format("15:04"))
 }
 
 func sinceMidnight(t time.Time) time.Duration {
@@ -140,31 +140,4 @@ func durationText(d time.Duration) string {
 
 func clockText(clock time.Duration) string {
 	return fmt.Sprintf("\"%02d:%02d\"", int(clock.Hours()), int(clock.Minutes())%60)
-}
-
-// clockOn is the time of day on a date in zone.
-func clockOn(day time.Time, clock time.Duration, zone *time.Location) time.Time {
-	y, m, dd := day.Date()
-	return time.Date(y, m, dd, 0, int(clock.Minutes()), 0, 0, zone)
-}
-
-// afterGap is the first moment after the clock change that t is near to.
-// time.Date may take the zone before or after the change, so both its ends are
-// looked at.
-func afterGap(t time.Time) time.Time {
-	start, end := t.ZoneBounds()
-	if !end.IsZero() && end.Sub(t) < 3*time.Hour {
-		return end
-	}
-	return start
-}
-
-// startOfDay is midnight of day in zone, or the first moment of the day where
-// the change to summer time skips midnight.
-func startOfDay(day time.Time, zone *time.Location) time.Time {
-	t := clockOn(day, 0, zone)
-	if sinceMidnight(t) == 0 && t.Day() == day.Day() {
-		return t
-	}
-	return afterGap(t)
 }

@@ -2,6 +2,7 @@ package plans
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -74,6 +75,7 @@ func (d *decoder) load(data []byte) bool {
 	if d.err() != nil {
 		return false
 	}
+	d.plan.Digest = hex.EncodeToString(digest.Sum(nil))
 	d.plan.Revision = revision(d.plan, digest)
 	return true
 }

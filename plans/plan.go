@@ -37,6 +37,7 @@ type Plan struct {
 	File     string   // as the user named it
 	Dir      string   // its folder: lists, templates and output are below it
 	Root     *os.Root // Dir, opened: nothing relative leaves it
+	Digest   string   // of the contents of plan and lists
 	Revision string   // git commit of the plan ("+dirty" if so), else "sha256:" and 12 digits
 }
 

@@ -54,6 +54,33 @@ func parseDate(s string) (any, error) {
 	return time.Date(y, time.Month(m), d, 0, 0, 0, 0, time.UTC), nil
 }
 
+// At is the moment at which a clock on the wall in zone shows clock on day's
+// date. Where the change to winter time shows it twice it is the first time
+// (RFC 5545, 3.3.5); where the change to summer time leaves it out, the first
+// moment after.
+func At(day time.Time, clock time.Duration, zone *time.Location) time.Time {
+	y, m, d := day.Date()
+	t := time.Date(y, m, d, 0, int(clock.Minutes()), 0, 0, zone)
+	// time.Date leaves open which side of a change it takes, so both are looked at.
+	wall := time.Date(y, m, d, 0, int(clock.Minutes()), 0, 0, time.UTC)
+	begin, end := t.ZoneBounds()
+	for _, change := range []time.Time{begin, end} {
+		if change.IsZero() || t.Sub(change).Abs() > 25*time.Hour {
+			continue
+		}
+		_, before := change.Add(-time.Second).Zone()
+		_, after := change.Zone()
+		early, late := wall.Add(-time.Duration(before)*time.Second), wall.Add(-time.Duration(after)*time.Second)
+		switch {
+		case early.Before(change) && !late.Before(change): // twice
+			return early.In(zone)
+		case !early.Before(change) && late.Before(change): // left out
+			return change.In(zone)
+		}
+	}
+	return t
+}
+
 var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 
 func parseWeekday(s string) (any, error) {

@@ -81,7 +81,7 @@ func (n Notify) deliver(ctx context.Context, task pipeline.Task, journal pipelin
 		return nil, err
 	}
 	receipt := n.send(ctx, task.Batch, message)
-	d := &ledger.Delivery{To: to.Address, Verdict: string(receipt.Verdict), Text: note + receipt.Text, At: n.Now(), MessageID: message.MessageID}
+	d := &ledger.Delivery{To: to.Address, Verdict: string(receipt.Verdict), Text: note + receipt.Text, At: n.Now(), Night: task.Night.Date, Only: task.Notice.Only, MessageID: message.MessageID}
 	mark := ledger.Failed
 	switch receipt.Verdict {
 	case mailer.Accepted:

@@ -154,6 +154,8 @@ type Delivery struct {
 	Verdict   string    `json:"verdict"` // accepted refused later unknown
 	Text      string    `json:"text,omitempty"`
 	At        time.Time `json:"at"`
+	Night     string    `json:"night,omitempty"` // that it named
+	Only      []string  `json:"only,omitempty"`  // accounts it was about; nil: all that moved
 	MessageID string    `json:"message_id"`
 }
 
