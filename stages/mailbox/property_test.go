@@ -183,6 +183,8 @@ func (l *life) live(source, target mailbox.Endpoint) {
 
 // pass makes one, which may crash at some write and is made again.
 func (l *life) pass(p mailbox.Pass, store *memory) {
+	_, err := l.target.Select("INBOX", nil).Wait() // Dovecot ends a session whose open folder goes
+	l.target.must(err)
 	changes := l.before()
 	if l.chance(4, "it crashes") {
 		left := rapid.IntRange(1, 16).Draw(l.T, "at write")
