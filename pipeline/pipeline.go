@@ -9,14 +9,16 @@
 // What is due is a pure function of plan, lists, ledger and clock, so that
 // preview, status and a run after a crash see the same: due.go for accounts,
 // announce.go for checks and notices, promise.go for what was announced and what
-// that holds, night.go for windows, forecast.go and status.go.
+// that holds, night.go for windows, measured.go and forecast.go for how long it takes,
+// interruptions.go and status.go for what people read.
 //
 // Doing it: run.go chooses services, service.go goes through one and takes each
 // account's cutover in one go, task.go runs, settles and undoes one task,
 // conclude.go writes down what a notice promised. Nobody stays locked out:
 // release.go ends what a dead run left, guard.go and watch.go do so beside the
-// run, in a process of its own. A task is tried again by what settle wrote; only a thaw is tried
-// again on the spot.
+// run, in a process of its own. rollback.go puts a service back when a person
+// says so. A task is tried again by what settle wrote; only a thaw is tried again
+// on the spot.
 //
 // Before a side effect a stage notes its intent in the Journal, after it the
 // outcome; an intent without an outcome means that the stage asks the world

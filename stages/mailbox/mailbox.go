@@ -10,6 +10,8 @@
 //	            compares, proof.go keeps, prove.go looks again at what is in
 //	            doubt; verify.go ends a folder, present.go counts; receipt.go
 //	            writes it all down for people
+//	and home    back.go is a pass the other way, of a rollback; backtwin.go
+//	            tells what is no arrival
 //	the ledger  state.go: what is kept, and under which keys
 //	the wire    connect.go signs in with the library; wire.go stands under it
 //
