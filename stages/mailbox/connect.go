@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
@@ -29,8 +30,11 @@ type session struct {
 	c    *imapclient.Client
 	caps imap.CapSet
 	stop func() bool
-	nc   net.Conn
-	box  box // the folder that is open, if any
+
+	ended chan struct{} // closed when the connection is given up
+	once  sync.Once
+	nc    net.Conn
+	box   box // the folder that is open, if any
 
 	qresync bool // the server tells what is gone
 }
@@ -73,6 +77,11 @@ func open(ctx context.Context, e Endpoint) (s *session, err error) {
 		s.abort()
 		return nil, fmt.Errorf("%s: open INBOX of %q: %w", e.Server.Address, safe(e.Login.User), err)
 	}
+	idle := e.Server.Idle
+	if idle <= 0 {
+		idle = defaultIdle
+	}
+	go s.keepAlive(idle)
 	return s, nil
 }
 
@@ -117,7 +126,7 @@ func newSession(ctx context.Context, server *Server, nc net.Conn) (*session, err
 	if stall <= 0 {
 		stall = defaultStall
 	}
-	s := &session{nc: nc, w: newWire(ctx, nc, stall, server.Rate)}
+	s := &session{nc: nc, w: newWire(ctx, nc, stall, server.Rate), ended: make(chan struct{})}
 	began := time.Now()
 	s.w.busy = func(err error) { server.pressed(began, err) }
 	s.stop = context.AfterFunc(ctx, func() { _ = nc.Close() }) // the only cancellation there is
@@ -377,6 +386,7 @@ func (s *session) abort() {
 		return
 	}
 	s.stop()
+	s.once.Do(func() { close(s.ended) })
 	_ = s.nc.Close() // first: Client.Close alone waits for a reader that waits for us
 	_ = s.c.Close()
 }

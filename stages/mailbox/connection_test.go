@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -144,6 +145,31 @@ func TestMaxConnectionsCountsEverybody(t *testing.T) {
 	wg.Wait()
 	if all, most := s.target.Sessions(); all != 16 || most > 2 {
 		t.Errorf("%d sessions, %d at once", all, most)
+	}
+}
+
+// TestIdleConnectionsAreKept proves that a side which waits long for the other
+// is heard of meanwhile, and that commands and NOOPs do not meet.
+func TestIdleConnectionsAreKept(t *testing.T) {
+	s := newScenario(t, imaptest.Full, imaptest.Full)
+	s.pass.Source.Server.Idle, s.pass.Target.Server.Idle = 2*time.Millisecond, time.Hour
+	s.pass.Source.Server.Stall, s.pass.Target.Server.Stall = time.Minute, time.Minute
+	heard := make(chan struct{})
+	var once sync.Once
+	s.source.Inject(imaptest.Fault{On: "NOOP", Before: func(*imaptest.Moment) { once.Do(func() { close(heard) }) }})
+	s.target.Inject(imaptest.Fault{On: "APPEND", Once: 1, After: func(m *imaptest.Moment) {
+		m.Flood = func(io.Writer) { // the target takes its time until the source has heard of us
+			select {
+			case <-heard:
+			case <-t.Context().Done():
+			}
+		}
+	}})
+	if res := run(t, s.pass); res.Copied != 20 {
+		t.Errorf("got %+v", res)
+	}
+	if all, _ := s.source.Sessions(); all != 1 {
+		t.Errorf("%d connections to the source", all)
 	}
 }
 

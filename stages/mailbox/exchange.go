@@ -23,6 +23,7 @@ type exchange struct {
 	cont    chan struct{}                                     // "+" from the server
 	done    chan struct{}
 	once    sync.Once
+	idle    bool              // a NOOP of keepAlive, which gives way
 	err     error             // the connection is gone
 	refusal error             // the first error of body; the exchange went on to its end
 	sums    map[uint32]uint32 // of the bodies so far
@@ -41,6 +42,12 @@ func (w *wire) start(n int, x *exchange) ([]string, error) {
 		x.flood = flood
 	}
 	w.mu.Lock()
+	for w.raw != nil && w.raw.idle {
+		noop := w.raw
+		w.mu.Unlock()
+		<-noop.done
+		w.mu.Lock()
+	}
 	if w.err != nil {
 		defer w.mu.Unlock()
 		return nil, w.err

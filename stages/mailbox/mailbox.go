@@ -65,6 +65,7 @@ type Server struct {
 	MasterFormat string        // with {account} and {login}
 	Connections  int           // at once, all accounts together; 0: no limit
 	Stall        time.Duration // longest wait for the next byte; 0: 60 s
+	Idle         time.Duration // of silence until a NOOP is sent; 0: 2 min
 	Calm         time.Duration // without complaint until one more connection is tried; 0: 1 min
 	Rate         *rate.Limiter // bytes read, nil: no cap
 

@@ -48,6 +48,7 @@ type wire struct {
 	busy    func(error) // told of every wish to come back later; may be nil
 	limit   *rate.Limiter
 	in, out atomic.Int64
+	last    atomic.Int64 // when bytes went in or out, Unix nanoseconds
 
 	br      *bufio.Reader // read side: reader goroutine only
 	pend    []byte
@@ -90,6 +91,7 @@ func (s source) Read(p []byte) (int, error) {
 	w.mu.Unlock()
 	n, err := w.Conn.Read(p)
 	w.in.Add(int64(n))
+	w.last.Store(time.Now().UnixNano())
 	if w.limit != nil && n > 0 {
 		for left := n; left > 0; {
 			step := min(left, max(w.limit.Burst(), 1))
@@ -365,6 +367,7 @@ func (w *wire) put(p []byte) error {
 		_ = w.Conn.SetWriteDeadline(time.Now().Add(w.stall))
 		n, err := w.Conn.Write(p[:min(len(p), chunk)])
 		w.out.Add(int64(n))
+		w.last.Store(time.Now().UnixNano())
 		if err != nil {
 			return w.fail(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -80,7 +81,7 @@ func anySide() []Fault {
 				m.Become(m.Empty(false))
 			}
 		}},
-		{Name: "is emptied for the second connection", On: "LIST", Lies: true, From: 2, Once: 1, Before: func(m *Moment) { m.Become(m.Empty(true)) }},
+		{Name: "is emptied for the second connection", On: "LIST", Lies: true, Hides: true, From: 2, Once: 1, Before: func(m *Moment) { m.Become(m.Empty(true)) }},
 		{Name: "renumbers between passes", On: "LIST", Forgets: true, From: 2, Once: 1, Before: func(m *Moment) { m.RenumberAll() }},
 	}, bodies()...)
 }
@@ -116,10 +117,12 @@ func bodies() []Fault {
 		{Name: "body has a neighbour's UID once", On: "BODY", Once: 1, After: each(func(uid int, line string) string {
 			return unless(uid, line, strings.Replace(line, fmt.Sprintf("UID %d ", uid), fmt.Sprintf("UID %d ", uid-1), 1))
 		})},
-		{Name: "bodies come backwards", On: "BODY", After: func(m *Moment) {
-			for i, k := 0, len(m.Untagged)-1; i < k; i, k = i+1, k-1 {
-				m.Untagged[i], m.Untagged[k] = m.Untagged[k], m.Untagged[i]
-			}
+		{Name: "bodies come backwards", On: "BODY", After: backwards},
+		{Name: "bodies come backwards, one with its neighbour's UID", On: "BODY", Once: 1, After: func(m *Moment) {
+			backwards(m)
+			each(func(uid int, line string) string {
+				return unless(uid, line, strings.Replace(line, fmt.Sprintf("UID %d ", uid), fmt.Sprintf("UID %d ", uid-1), 1))
+			})(m)
 		}},
 		{Name: "body is followed by strangers", On: "BODY", After: func(m *Moment) { m.say("1 FETCH (FLAGS (\\Seen))"); m.say("1 EXPUNGE"); m.say("2 EXISTS") }},
 	}
@@ -250,6 +253,8 @@ func refusingOne(kind, s string) func(*Moment) {
 		}
 	}
 }
+
+func backwards(m *Moment) { slices.Reverse(m.Untagged) }
 
 func half(m *Moment) { m.Messages = m.Messages[:len(m.Messages)/2] }
 
