@@ -142,6 +142,11 @@ func (r *pass) goneDates(j *job, dates map[int64]bool) (there map[uint32]bool, e
 		return nil, err
 	}
 	there = map[uint32]bool{}
+	if dst != nil && dst.box.messages == 0 && j.st.uids.live() > 1 { // rather another mailbox than a user who removed all
+		for _, uid := range targets {
+			there[uid] = true
+		}
+	}
 	for _, set := range sets(targets) {
 		if err := dst.eachMeta(set, "(UID INTERNALDATE)", func(m meta) { dates[m.date], there[m.uid] = true, true }); err != nil {
 			return nil, err

@@ -63,10 +63,10 @@ func (t *tail) byContent(source side) (pairs map[uint32]uint32, used map[uint32]
 }
 
 // alike is the first message of a size and date that is free, 0 for none. A
-// size of 0 is one that the target does not tell.
+// size of 0 is one that a server does not tell.
 func (t *tail) alike(size, date int64, free func(uint32) bool) uint32 {
 	for _, uid := range t.uids {
-		if m := t.metas[uid]; m.date == date && (m.size == size || m.size == 0) && free(uid) {
+		if m := t.metas[uid]; m.date == date && (m.size == size || m.size == 0 || size == 0) && free(uid) {
 			return uid
 		}
 	}

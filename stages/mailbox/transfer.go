@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 )
 
@@ -146,7 +147,7 @@ func (l *lane) fetchSet(ctx context.Context, j *job, list []meta, got map[uint32
 	if err == nil {
 		for _, m := range list {
 			body, ok := part[m.uid]
-			if !ok || len(body) == 0 && m.size > 0 {
+			if !ok || len(body) == 0 && (m.size > 0 || !sizesTold(j.fresh)) {
 				missing = append(missing, m)
 				continue
 			}
@@ -180,6 +181,12 @@ func (l *lane) fetchSet(ctx context.Context, j *job, list []meta, got map[uint32
 		missing = append(missing, m...)
 	}
 	return missing, nil
+}
+
+// sizesTold tells whether the source tells sizes at all: only then is an empty
+// message one.
+func sizesTold(list []meta) bool {
+	return slices.ContainsFunc(list, func(m meta) bool { return m.size > 0 })
 }
 
 // fetchOnce is one FETCH. What it returns counts.
