@@ -72,6 +72,7 @@ func (r *Runner) Rollback(ctx context.Context, service string, said func(account
 	if _, err := Release(ctx, r.Ledger, r.Stages, r.Clock, r.Log, nil); err != nil {
 		return r.end(nil, Tally{}, err)
 	}
+	r.wakeAll = true
 	jobs, err := r.jobs(ctx)
 	if err != nil {
 		return Tally{}, err

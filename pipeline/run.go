@@ -47,6 +47,7 @@ type Runner struct {
 	work    context.Context // of cutovers: outlives the first Ctrl-C by the grace time
 	books   map[string]*book
 	resting []*rest // batches that are passed over
+	wakeAll bool    // none is: a person asks
 	strays  []error // services that stay where they were, and are left alone
 }
 
@@ -238,7 +239,7 @@ func (r *Runner) awake(ctx context.Context) ([]*plans.Batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		if rest.lasts(r.Plan, now) {
+		if !r.wakeAll && rest.lasts(r.Plan, now) {
 			r.resting = append(r.resting, rest)
 			continue
 		}
