@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -151,9 +152,10 @@ func startGuard(file string, how ledger.Thaw) func() (*pipeline.GuardProcess, er
 		if err := errors.Join(err, in.Close(), out.Close()); err != nil {
 			return nil, errors.Join(err, ours.Close(), answers.Close())
 		}
+		wait := sync.OnceValue(cmd.Wait)
 		return &pipeline.GuardProcess{
-			In: ours, Out: answers, Wait: cmd.Wait,
-			Kill: func() { _, _ = cmd.Process.Kill(), cmd.Wait() }, // it may be dead already
+			In: ours, Out: answers, Wait: wait,
+			Kill: func() { _, _ = cmd.Process.Kill(), wait() }, // it may be dead already
 		}, nil
 	}
 }
