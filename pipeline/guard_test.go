@@ -198,11 +198,11 @@ func TestTheGuardEndsWhatADeadRunLeft(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := newGuarded(t, time.Minute)
-			dead := make(chan struct{})
+			var died, buried atomic.Bool
 			g.fails[map[bool]string{true: "credentials switch", false: "copy final"}[tt.phase == ledger.Switching]] = func(task pipeline.Task) (pipeline.Result, error) {
-				if task.Account.Address == annaA {
+				if task.Account.Address == annaA && !buried.Load() {
 					g.full.Store(true) // nothing of what it does from now on is remembered: it is dead
-					close(dead)
+					died.Store(true)
 					return pipeline.Result{}, errors.New("kill -9")
 				}
 				return pipeline.Result{}, nil
@@ -216,9 +216,11 @@ func TestTheGuardEndsWhatADeadRunLeft(t *testing.T) {
 			if _, _, err := g.runErr(t.Context(), "2026-12-02 22:30"); err == nil {
 				t.Fatal("the run did not die")
 			}
-			<-dead
+			if !died.Load() {
+				t.Fatal("it died of something else")
+			}
+			buried.Store(true)
 			g.full.Store(false)
-			g.fails = nil
 			if tt.phase == ledger.Verified || tt.phase == ledger.Ready {
 				g.set(annaA, func(s *ledger.State) { s.Phase = tt.phase })
 			}

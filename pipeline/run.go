@@ -85,6 +85,7 @@ func (r *Runner) Run(ctx context.Context) (Tally, error) {
 	}
 	var tally Tally
 	tally.Tasks = r.schedule(ctx, jobs)
+	r.finish()
 	for _, j := range jobs {
 		err = errors.Join(err, j.err)
 	}
@@ -428,11 +429,17 @@ func (r *Runner) troubles(jobs []*job, b *book) []string {
 	return append(list, b.forgotten(jobs)...)
 }
 
+// finish waits for whoever is taking a cutover back at its deadline; from then on
+// nobody does.
+func (r *Runner) finish() {
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	r.over = true
+}
+
 // end names what waits for somebody, and who may still be frozen.
 func (r *Runner) end(jobs []*job, tally Tally, err error) (Tally, error) {
-	r.taking.Lock()
-	r.over = true
-	r.taking.Unlock()
+	r.finish()
 	var names []string
 	for _, batch := range r.Plan.Batches {
 		if b := r.books[batch.Name]; b != nil {
