@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,9 @@ Ctrl-C finishes or undoes what is in flight; a second one undoes at once.`,
 			if dry {
 				return preview(c.Context(), c.OutOrStdout(), args[0], now, batch, false)
 			}
+			// Bodies pass through in buffers: what is garbage is small, and many
+			// accounts at once are to fit beside other programs.
+			debug.SetGCPercent(50)
 			log := logger(format)
 			plan, clock, err := planAt(args[0], now)
 			if err != nil {

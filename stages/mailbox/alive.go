@@ -29,5 +29,5 @@ func (s *session) keepAlive(idle time.Duration) {
 func (w *wire) quietFor(idle time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.err == nil && w.raw == nil && w.waiting == 0 && time.Since(time.Unix(0, w.last.Load())) >= idle
+	return w.err == nil && len(w.queue) == 0 && w.waiting == 0 && time.Since(time.Unix(0, w.last.Load())) >= idle
 }

@@ -17,6 +17,14 @@ type parcel struct {
 	digest []byte
 }
 
+// sized is what is known of the message with its true size: that of the source
+// may be an estimate.
+func (p parcel) sized() meta {
+	m := p.meta
+	m.size = int64(len(p.body))
+	return m
+}
+
 // outcome is what became of a parcel.
 type outcome struct {
 	uid uint32 // at the target, 0: the server does not tell
@@ -40,59 +48,95 @@ func appendHead(flags string, m meta, size int64, plus bool) string {
 	return b.String()
 }
 
-// appendAll appends parcels to the folder name: in one MULTIAPPEND, or as many
-// commands in one go, or one after the other where the server must be waited
-// for. A lost connection is an error: then nothing is known of any of them.
-func (s *session) appendAll(name string, list []parcel) (validity uint32, out []outcome, err error) {
-	q, ok := quote(name)
-	if !ok {
-		return 0, nil, errName
-	}
-	plus := s.has("LITERAL+")
-	if plus && s.has("MULTIAPPEND") && len(list) > 1 {
-		return s.multiAppend(q, list)
-	}
-	if plus {
-		return s.pipeline(q, list)
-	}
-	for _, p := range list {
-		v, o, err := s.appendOne(q, p.flags, p.meta, int64(len(p.body)), func(w io.Writer) error {
-			_, err := w.Write(p.body)
-			return err
-		})
-		if err != nil {
-			return 0, nil, err
-		}
-		if v != 0 {
-			validity = v
-		}
-		out = append(out, o)
-	}
-	return validity, out, nil
+// nonSync tells whether a literal of size bytes may follow without the server's
+// leave (RFC 7888).
+func (s *session) nonSync(size int64) bool {
+	return s.has("LITERAL+") || s.has("LITERAL-") && size <= 4096
 }
 
-// multiAppend sends all in one command (RFC 3502): all are stored or none.
-func (s *session) multiAppend(q string, list []parcel) (uint32, []outcome, error) {
-	x := &exchange{}
-	tags, err := s.w.start(1, x)
+// sending is a group of messages on its way to the target.
+type sending struct {
+	x     *exchange
+	n     int
+	whole bool  // one command for all: all are stored or none
+	kept  []int // commands that the server ended before it had their message
+}
+
+// sendAll sends parcels to the folder name: in one MULTIAPPEND (RFC 3502), or as
+// many commands in one go. Where the server must be asked before each message,
+// the question goes out with the message before. The answers are short: they
+// fit into the connection's buffers.
+func (s *session) sendAll(name string, list []parcel) (*sending, error) {
+	q, ok := quote(name)
+	if !ok {
+		return nil, errName
+	}
+	f := &sending{x: &exchange{}, n: len(list), whole: len(list) > 1 && s.has("MULTIAPPEND")}
+	commands := len(list)
+	if f.whole {
+		commands = 1
+	}
+	tags, err := s.w.start(commands, f.x)
+	if err != nil {
+		return nil, err
+	}
+	if s.out == nil {
+		s.out = bufio.NewWriterSize(putter{s.w}, 16<<10)
+	}
+	out := s.out
+	for i, p := range list {
+		if !f.whole || i == 0 {
+			_, _ = out.WriteString(tags[i] + " APPEND " + q)
+		}
+		plus := s.nonSync(int64(len(p.body)))
+		_, _ = out.WriteString(appendHead(p.flags, p.meta, int64(len(p.body)), plus))
+		if !plus {
+			if err := out.Flush(); err != nil {
+				return nil, err
+			}
+			command := min(i, commands-1)
+			if !f.x.goAhead(command) {
+				if f.kept = append(f.kept, command); f.whole {
+					return f, nil
+				}
+				continue
+			}
+			s.w.expect(0)
+		}
+		_, _ = out.Write(p.body)
+		if !f.whole {
+			_, _ = out.WriteString("\r\n")
+		}
+	}
+	if f.whole {
+		_, _ = out.WriteString("\r\n")
+	}
+	return f, out.Flush()
+}
+
+// wait returns what became of each message. A lost connection is an error: then
+// nothing is known of any of them.
+func (f *sending) wait() (validity uint32, out []outcome, err error) {
+	replies, err := f.x.wait()
 	if err != nil {
 		return 0, nil, err
 	}
-	bw := bufio.NewWriterSize(putter{s.w}, chunk)
-	_, _ = bw.WriteString(tags[0] + " APPEND " + q)
-	for _, p := range list {
-		_, _ = bw.WriteString(appendHead(p.flags, p.meta, int64(len(p.body)), true))
-		_, _ = bw.Write(p.body)
+	for _, i := range f.kept {
+		if replies[i].Kind == "OK" {
+			return 0, nil, errUnsent
+		}
 	}
-	_, _ = bw.WriteString("\r\n")
-	if err := bw.Flush(); err != nil {
-		return 0, nil, err
+	if !f.whole {
+		for _, r := range replies {
+			v, o := outcomeOf(r)
+			if v != 0 {
+				validity = v
+			}
+			out = append(out, o)
+		}
+		return validity, out, nil
 	}
-	replies, err := x.wait()
-	if err != nil {
-		return 0, nil, err
-	}
-	out := make([]outcome, len(list))
+	out = make([]outcome, f.n)
 	if err := replies[0].err(); err != nil {
 		for i := range out {
 			out[i].err = err
@@ -108,41 +152,19 @@ func (s *session) multiAppend(q string, list []parcel) (uint32, []outcome, error
 	return validity, out, nil
 }
 
-// pipeline sends one APPEND for each and receives the answers afterwards. The
-// answers are short: they fit into the connection's buffers.
-func (s *session) pipeline(q string, list []parcel) (validity uint32, out []outcome, err error) {
-	x := &exchange{}
-	tags, err := s.w.start(len(list), x)
+// appendAll appends parcels and waits for what becomes of them.
+func (s *session) appendAll(name string, list []parcel) (validity uint32, out []outcome, err error) {
+	f, err := s.sendAll(name, list)
 	if err != nil {
 		return 0, nil, err
 	}
-	bw := bufio.NewWriterSize(putter{s.w}, chunk)
-	for i, p := range list {
-		_, _ = bw.WriteString(tags[i] + " APPEND " + q + appendHead(p.flags, p.meta, int64(len(p.body)), true))
-		_, _ = bw.Write(p.body)
-		_, _ = bw.WriteString("\r\n")
-	}
-	if err := bw.Flush(); err != nil {
-		return 0, nil, err
-	}
-	replies, err := x.wait()
-	if err != nil {
-		return 0, nil, err
-	}
-	for _, r := range replies {
-		v, o := outcomeOf(r)
-		if v != 0 {
-			validity = v
-		}
-		out = append(out, o)
-	}
-	return validity, out, nil
+	return f.wait()
 }
 
 // appendOne streams one message of size bytes; body writes them. An error of
 // body ends the connection, so that the server throws away what it has.
 func (s *session) appendOne(q, flags string, m meta, size int64, body func(io.Writer) error) (uint32, outcome, error) {
-	plus := s.has("LITERAL+")
+	plus := s.nonSync(size)
 	x := &exchange{}
 	tags, err := s.w.start(1, x)
 	if err != nil {
@@ -151,21 +173,17 @@ func (s *session) appendOne(q, flags string, m meta, size int64, body func(io.Wr
 	if err := s.w.put([]byte(tags[0] + " APPEND " + q + appendHead(flags, m, size, plus))); err != nil {
 		return 0, outcome{}, err
 	}
-	if !plus {
-		select {
-		case <-x.cont:
-			s.w.expect(0)
-		case <-x.done: // refused before a byte was sent
-			replies, err := x.wait()
-			if err != nil {
-				return 0, outcome{}, err
-			}
-			if replies[0].Kind == "OK" {
-				return 0, outcome{}, fmt.Errorf("%w: APPEND succeeded without its message", errHostile)
-			}
-			return 0, outcome{err: replies[0].err()}, nil
+	if !plus && !x.goAhead(0) { // refused before a byte was sent
+		replies, err := x.wait()
+		if err != nil {
+			return 0, outcome{}, err
 		}
+		if replies[0].Kind == "OK" {
+			return 0, outcome{}, errUnsent
+		}
+		return 0, outcome{err: replies[0].err()}, nil
 	}
+	s.w.expect(0)
 	counted := &countWriter{w: putter{s.w}}
 	if err := body(counted); err != nil || counted.n != size {
 		if err == nil {
@@ -184,6 +202,8 @@ func (s *session) appendOne(q, flags string, m meta, size int64, body func(io.Wr
 	v, o := outcomeOf(replies[0])
 	return v, o, nil
 }
+
+var errUnsent = fmt.Errorf("%w: APPEND succeeded without its message", errHostile)
 
 func outcomeOf(r reply) (validity uint32, o outcome) {
 	if err := r.err(); err != nil {

@@ -240,6 +240,9 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if err := l.removeLate(j); err != nil {
+		return err
+	}
 	st := j.st
 	if !j.here && st.uids.n == 0 {
 		return l.leave(j)

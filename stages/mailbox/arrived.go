@@ -66,6 +66,9 @@ func (c *copier) fillUIDs(ctx context.Context, list []parcel, out []outcome) err
 // inOrder gives the new UIDs to the messages in the order of sending, where
 // their number shows that nobody else's arrived.
 func (c *copier) inOrder(asked []int, out []outcome) (done bool, err error) {
+	if c.next < c.top || len(c.air) > 0 { // others of ours stand there
+		return false, nil
+	}
 	dst, err := c.target()
 	if err != nil {
 		return false, err
@@ -96,9 +99,9 @@ func (c *copier) inOrder(asked []int, out []outcome) (done bool, err error) {
 	return true, nil
 }
 
-// recover finds out, after the target's connection was lost, what of a group
-// arrived, and notes it. landed tells that all did.
-func (c *copier) recover(ctx context.Context, list []meta, bodies map[uint32][]byte) (landed bool, err error) {
+// recover finds out by look, one of reconcile and arrived, what the target has
+// of messages that were sent, and notes it. landed tells that it has all.
+func (c *copier) recover(ctx context.Context, list []meta, bodies map[uint32][]byte, look func(context.Context, *job, intent, map[uint32][]byte) (record, error)) (landed bool, err error) {
 	it := intent{Validity: c.job.st.TargetValidity, Next: c.next}
 	sent := map[uint32][]byte{}
 	for _, m := range list {
@@ -116,7 +119,7 @@ func (c *copier) recover(ctx context.Context, list []meta, bodies map[uint32][]b
 			return false, err
 		}
 	}
-	rec, err := c.reconcile(ctx, c.job, it, sent)
+	rec, err := look(ctx, c.job, it, sent)
 	if err != nil {
 		return false, err
 	}
@@ -126,7 +129,7 @@ func (c *copier) recover(ctx context.Context, list []meta, bodies map[uint32][]b
 		c.rec.Flags = append(c.rec.Flags, rec.Flags[i])
 		c.rec.Digests = append(c.rec.Digests, rec.Digests[i])
 		c.rec.Dates = append(c.rec.Dates, rec.Dates[i])
-		c.next = max(c.next, rec.Targets[i]+1)
+		c.reached(rec.Targets[i])
 		c.pass.count(func(r *Result) { r.Copied++ })
 	}
 	return len(rec.Sources) == len(it.Sources), nil

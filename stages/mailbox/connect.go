@@ -31,10 +31,12 @@ type session struct {
 	caps imap.CapSet
 	stop func() bool
 
-	ended chan struct{} // closed when the connection is given up
-	once  sync.Once
-	nc    net.Conn
-	box   box // the folder that is open, if any
+	ended   chan struct{} // closed when the connection is given up
+	once    sync.Once
+	nc      net.Conn
+	box     box           // the folder that is open, if any
+	opening *opening      // of a folder that is not open yet
+	out     *bufio.Writer // of messages
 
 	qresync bool // the server tells what is gone
 }

@@ -18,11 +18,15 @@ type copier struct {
 	*lane
 	job       *job
 	permanent []string
-	next      uint32 // a UID at the target that no message had before this group
-	rec       record // not yet written
-	open      bool   // an intent is written that the next Put must end
-	written   bool   // the state was written in this pass
-	refusals  int    // in a row
+	next      uint32    // a UID at the target below which nothing of an open intent stands
+	top       uint32    // the highest UID of ours there, and one
+	rec       record    // not yet written
+	open      bool      // an intent is written that the next Put must end
+	written   bool      // the state was written in this pass
+	refusals  int       // in a row
+	air       []*flight // on their way, oldest first
+	waiting   []*flight // off the air and not settled
+	landing   int       // flights that wait for those behind them
 }
 
 const maxRefusals = 20
@@ -65,6 +69,14 @@ func (c *copier) begin() error {
 	return nil
 }
 
+// reached notes that the target's UIDs have come so far. While a flight waits
+// for those behind it, the intent still has to begin before its own.
+func (c *copier) reached(uid uint32) {
+	if c.top = max(c.top, uid+1); c.landing == 0 {
+		c.next = max(c.next, c.top)
+	}
+}
+
 // held is a message's flags as the target can hold them; what it cannot is
 // noted once per folder and keyword.
 func (c *copier) held(m meta) string {
@@ -86,6 +98,18 @@ func (c *copier) intend(list []meta) error {
 		it.Flags = append(it.Flags, m.flags)
 	}
 	return c.write(mustJSON(it))
+}
+
+// underway lists the messages whose outcome is not known.
+func (c *copier) underway() (list []meta) {
+	for _, f := range slices.Concat(c.waiting, c.air) {
+		for _, p := range f.list {
+			if !c.has(p.uid) {
+				list = append(list, p.sized())
+			}
+		}
+	}
+	return list
 }
 
 // flush writes the last outcome.
@@ -118,52 +142,62 @@ func (c *copier) write(it []byte) error {
 	return nil
 }
 
-// small appends one group.
+// small sends one group, and first takes what became of an earlier one where
+// enough are under way. While the target works on those, the ledger gets the
+// outcome of what is through and the intent of what is next.
 func (c *copier) small(ctx context.Context, g *group) error {
-	c.rec.Skipped = append(c.rec.Skipped, g.bad...)
-	var todo []meta
-	for _, m := range g.metas {
-		body, ok := g.got[m.uid]
-		if !ok {
-			c.pass.progress(m.size)
-			continue
-		}
-		if isPlaceholder(body) {
-			c.name(m, Unreadable, "the source gives a notice instead of the message", m.size)
-			continue
-		}
-		if limit := c.pass.limit; limit > 0 && int64(len(body)) > limit {
-			c.name(m, TooLarge, "", int64(len(body)))
-			continue
-		}
-		todo = append(todo, m)
+	dst, err := c.target()
+	if err != nil {
+		return err
 	}
-	for try := 0; len(todo) > 0; try++ {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err := c.intend(todo); err != nil {
+	most := inTheAir
+	if !dst.has("UIDPLUS") { // new UIDs are counted off from the folder's end
+		most = 1
+	}
+	for len(c.air) >= most {
+		if err := c.land(ctx); err != nil {
 			return err
 		}
-		err := c.send(ctx, todo, g.got)
-		if err == nil {
-			return nil
-		}
-		if !lost(err) || errors.Is(err, ErrBusy) || try >= 3 {
-			return err
-		}
-		if _, err := c.recover(ctx, todo, g.got); err != nil {
-			return err
-		}
-		left := todo[:0]
-		for _, m := range todo {
-			if !c.has(m.uid) {
-				left = append(left, m)
-			}
-		}
-		todo = left
+	}
+	f := &flight{group: g, list: c.parcels(g)}
+	if len(f.list) == 0 {
+		g.free()
+		return nil
+	}
+	c.air = append(c.air, f)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := c.intend(c.underway()); err != nil {
+		return err
+	}
+	if err := c.launch(f); err != nil {
+		return c.regain(ctx, err)
 	}
 	return nil
+}
+
+// parcels makes what can be sent of a group, and names the rest.
+func (c *copier) parcels(g *group) (list []parcel) {
+	c.rec.Skipped = append(c.rec.Skipped, g.bad...)
+	for _, m := range g.metas {
+		body, ok := g.got[m.uid]
+		switch limit := c.pass.limit; {
+		case !ok && slices.ContainsFunc(g.over, func(o meta) bool { return o.uid == m.uid }):
+		case !ok:
+			c.pass.progress(m.size)
+		case isPlaceholder(body):
+			c.name(m, Unreadable, "the source gives a notice instead of the message", m.size)
+		case limit > 0 && int64(len(body)) > limit:
+			c.name(m, TooLarge, "", int64(len(body)))
+		default:
+			if m.date == noDate {
+				m = c.dated(m, body)
+			}
+			list = append(list, parcel{meta: m, body: body, flags: c.held(m), digest: g.sums[m.uid]})
+		}
+	}
+	return list
 }
 
 // isPlaceholder recognizes the notice that Exchange gives, with an OK, instead
@@ -182,59 +216,6 @@ func (c *copier) has(uid uint32) bool {
 	}
 	_, carried := c.job.st.uids.find(uid)
 	return carried
-}
-
-// send appends the messages and takes their outcomes.
-func (c *copier) send(ctx context.Context, todo []meta, bodies map[uint32][]byte) error {
-	dst, err := c.target()
-	if err != nil {
-		return err
-	}
-	list := make([]parcel, len(todo))
-	for i, m := range todo {
-		body := bodies[m.uid]
-		if m.date == noDate {
-			m = c.dated(m, body)
-		}
-		list[i] = parcel{meta: m, body: body, flags: c.held(m), digest: digestOf(body)}
-	}
-	validity, out, err := dst.appendAll(c.job.st.Target, list)
-	if err != nil {
-		return err
-	}
-	if len(out) > 1 && out[0].err != nil && out[len(out)-1].err != nil && dst.has("MULTIAPPEND") {
-		return c.singly(ctx, list)
-	}
-	return c.take(ctx, list, validity, out)
-}
-
-// singly sends the messages of a refused group one by one, so that one bad
-// message does not hold up the others.
-func (c *copier) singly(ctx context.Context, list []parcel) error {
-	metas, bodies := make([]meta, len(list)), map[uint32][]byte{}
-	for i, p := range list {
-		metas[i], bodies[p.uid] = p.meta, p.body
-	}
-	if _, err := c.recover(ctx, metas, bodies); err != nil { // not every server drops the whole group
-		return err
-	}
-	for i := range list {
-		if c.has(list[i].uid) {
-			continue
-		}
-		dst, err := c.target()
-		if err != nil {
-			return err
-		}
-		validity, out, err := dst.appendAll(c.job.st.Target, list[i:i+1])
-		if err != nil {
-			return err
-		}
-		if err := c.take(ctx, list[i:i+1], validity, out); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // take notes the outcomes of appended messages.
@@ -279,7 +260,7 @@ func (c *copier) settleOne(ctx context.Context, p parcel, validity uint32, o out
 	c.rec.Flags = append(c.rec.Flags, p.meta.flags)
 	c.rec.Digests = append(c.rec.Digests, p.digest)
 	c.rec.Dates = append(c.rec.Dates, p.date)
-	c.next = max(c.next, o.uid+1)
+	c.reached(o.uid)
 	c.pass.count(func(r *Result) { r.Copied++ })
 	c.rec.Bytes += size
 	if p.body != nil {

@@ -11,16 +11,17 @@ import (
 )
 
 // exchange is one command of our own, or several sent in one go, on the
-// connection that the library signed in on. No command of the library may be
-// in flight beside it.
+// connection that the library signed in on. Others may be in flight behind it;
+// no command of the library may be in flight beside it.
 type exchange struct {
 	tags    map[string]int // tag -> index in replies
 	replies []reply
 	left    int
 	on      func(*response)                                   // untagged responses; may be nil
 	body    func(uid uint32, size int64, lit io.Reader) error // bodies, streamed; may be nil
+	wants   map[uint32]bool                                   // whose messages, where others are in flight as well
 	flood   int                                               // untagged responses allowed
-	cont    chan struct{}                                     // "+" from the server
+	news    chan int                                          // see goAhead
 	done    chan struct{}
 	once    sync.Once
 	idle    bool              // a NOOP of keepAlive, which gives way
@@ -36,14 +37,14 @@ func (w *wire) start(n int, x *exchange) ([]string, error) {
 	x.tags = make(map[string]int, n)
 	x.replies = make([]reply, n)
 	x.left = n
-	x.cont = make(chan struct{}, 1)
+	x.news = make(chan int, n+1)
 	x.done = make(chan struct{})
 	if x.flood == 0 {
 		x.flood = flood
 	}
 	w.mu.Lock()
-	for w.raw != nil && w.raw.idle {
-		noop := w.raw
+	for len(w.queue) > 0 && w.queue[0].idle {
+		noop := w.queue[0]
 		w.mu.Unlock()
 		<-noop.done
 		w.mu.Lock()
@@ -52,17 +53,13 @@ func (w *wire) start(n int, x *exchange) ([]string, error) {
 		defer w.mu.Unlock()
 		return nil, w.err
 	}
-	if w.raw != nil {
-		defer w.mu.Unlock()
-		return nil, fmt.Errorf("%w: a command is still in flight", errHostile)
-	}
 	tags := make([]string, n)
 	for i := range tags {
 		w.seq++
 		tags[i] = "G" + strconv.Itoa(w.seq)
 		x.tags[tags[i]] = i
 	}
-	w.raw = x
+	w.queue = append(w.queue, x)
 	w.mu.Unlock()
 	w.expect(n)
 	return tags, nil
@@ -72,19 +69,12 @@ func (w *wire) start(n int, x *exchange) ([]string, error) {
 func (x *exchange) take(w *wire, r *response) bool {
 	switch r.tag {
 	case "+":
-		select {
-		case x.cont <- struct{}{}:
-		default:
-		}
+		x.tell(goOn)
 		return false
 	case "*":
 		if x.flood--; x.flood < 0 {
-			w.mu.Lock()
-			w.raw = nil
-			w.mu.Unlock()
-			x.err = fmt.Errorf("%w: a flood of answers nobody asked for", errHostile)
-			_ = w.fail(x.err) // the same error
-			return true
+			_ = w.fail(fmt.Errorf("%w: a flood of answers nobody asked for", errHostile)) // the same error
+			return false
 		}
 		if x.on != nil {
 			x.on(r)
@@ -93,12 +83,8 @@ func (x *exchange) take(w *wire, r *response) bool {
 	}
 	i, ok := x.tags[r.tag]
 	if !ok && x.body != nil && r.tag != "" { // a piece of a message whose length was a lie
-		w.mu.Lock()
-		w.raw = nil
-		w.mu.Unlock()
-		x.err = fmt.Errorf("%w: a message goes on behind its end", errHostile)
-		_ = w.fail(x.err) // the same error
-		return true
+		_ = w.fail(fmt.Errorf("%w: a message goes on behind its end", errHostile)) // the same error
+		return false
 	}
 	if !ok {
 		return false
@@ -109,9 +95,37 @@ func (x *exchange) take(w *wire, r *response) bool {
 		_ = w.fail(fmt.Errorf("%w: %w", errClosed, goodbye{refusal{x.replies[i]}})) // the same error
 	}
 	w.pressed(x.replies[i].err())
+	x.tell(i)
 	x.left--
 	w.expect(-1)
 	return x.left == 0
+}
+
+// goOn is the news that the server wants the literal it was told of; other
+// news is the number of a command that has ended.
+const goOn = -1
+
+// tell never waits: news that nobody looks at is lost.
+func (x *exchange) tell(news int) {
+	select {
+	case x.news <- news:
+	default:
+	}
+}
+
+// goAhead waits until the server wants the literal of command i. It does not
+// where it has ended the command instead.
+func (x *exchange) goAhead(i int) bool {
+	for {
+		select {
+		case news := <-x.news:
+			if news == goOn || news == i {
+				return news == goOn
+			}
+		case <-x.done:
+			return false
+		}
+	}
 }
 
 // takeBody hands the literal of n bytes to the exchange and reads what it left.
@@ -177,11 +191,7 @@ func (x *exchange) wait() ([]reply, error) {
 
 // do sends one command and waits for its end. A NO or BAD is a refusal.
 func (w *wire) do(command string, x *exchange) (reply, error) {
-	tags, err := w.start(1, x)
-	if err != nil {
-		return reply{}, err
-	}
-	if err := w.put([]byte(tags[0] + " " + command + "\r\n")); err != nil {
+	if err := w.send(command, x); err != nil {
 		return reply{}, err
 	}
 	replies, err := x.wait()
@@ -189,6 +199,15 @@ func (w *wire) do(command string, x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	return replies[0], replies[0].err()
+}
+
+// send sends one command; x.wait waits for its end.
+func (w *wire) send(command string, x *exchange) error {
+	tags, err := w.start(1, x)
+	if err != nil {
+		return err
+	}
+	return w.put([]byte(tags[0] + " " + command + "\r\n"))
 }
 
 // doAll sends commands in one go and returns the reply of each.

@@ -76,6 +76,7 @@ type job struct {
 	needed bool   // messages move into it
 
 	scanned bool
+	resent  bool   // in this pass; see late.go
 	reset   bool   // the map was void: it must be written before anything is copied
 	box     box    // of the source, as opened
 	fresh   []meta // new at the source

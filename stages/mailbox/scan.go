@@ -88,7 +88,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 func (j *job) unchanged() bool {
 	b, st := j.source.box, j.st
 	there := j.exists && j.target.validity == st.TargetValidity || !j.exists && st.Gone
-	return st.Complete && !st.renamed && there && j.source.told && len(st.Orphans) == 0 && !st.retries() &&
+	return st.Complete && !st.renamed && there && j.source.told && len(st.Orphans) == 0 && st.Resent == nil && !st.retries() &&
 		b.validity == st.SourceValidity && b.next == st.Next && b.messages == st.Messages &&
 		b.modseq != 0 && b.modseq == st.ModSeq
 }

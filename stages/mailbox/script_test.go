@@ -26,6 +26,7 @@ type script struct {
 
 	mu    sync.Mutex
 	seen  []string
+	tag   string // of the command that say is asked about
 	conns sync.WaitGroup
 }
 
@@ -85,7 +86,7 @@ func (s *script) serve(c net.Conn) {
 		}
 		tag, command, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 		s.mu.Lock()
-		s.seen = append(s.seen, command)
+		s.seen, s.tag = append(s.seen, command), tag
 		answer, handled, hangUp := "", false, false
 		if s.say != nil {
 			answer, handled, hangUp = s.say(s, command)

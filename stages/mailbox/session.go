@@ -47,28 +47,57 @@ func (s *session) examine(name string) (box, error) { return s.openBox("EXAMINE"
 func (s *session) sel(name string) (box, error) { return s.openBox("SELECT", name) }
 
 func (s *session) openBox(command, name string) (box, error) {
-	b := box{name: name, writable: command == "SELECT"}
+	return s.beginBox(command, name).wait()
+}
+
+// opening is an EXAMINE or SELECT whose end has not been looked at.
+type opening struct {
+	s    *session
+	name string
+	box  box
+	x    *exchange
+	err  error
+}
+
+// beginBox sends the command; others may follow it at once.
+func (s *session) beginBox(command, name string) *opening {
+	o := &opening{s: s, name: name, box: box{name: name, writable: command == "SELECT"}}
+	s.box, s.opening = box{}, o
 	q, ok := quote(name)
 	if !ok {
-		return b, errName
+		o.err = errName
+		return o
 	}
-	s.box = box{}
 	if s.has("CONDSTORE") || s.has("QRESYNC") {
 		q += " (CONDSTORE)"
 	}
-	_, err := s.w.do(command+" "+q, &exchange{on: func(r *response) {
+	o.x = &exchange{on: func(r *response) {
 		switch r.word {
 		case "EXISTS":
-			b.messages = r.num
+			o.box.messages = r.num
 		case "OK":
-			b.code(r.reply())
+			o.box.code(r.reply())
 		}
-	}})
-	if err != nil {
-		return b, err
+	}}
+	o.err = s.w.send(command+" "+q, o.x)
+	return o
+}
+
+// wait waits for the end. It may be called again.
+func (o *opening) wait() (box, error) {
+	if o.s.opening == o {
+		o.s.opening = nil
 	}
-	s.box = b
-	return b, nil
+	if o.err == nil {
+		var replies []reply
+		if replies, o.err = o.x.wait(); o.err == nil {
+			o.err = replies[0].err()
+		}
+		if o.err == nil {
+			o.s.box = o.box
+		}
+	}
+	return o.box, o.err
 }
 
 func (b *box) code(r reply) {
@@ -294,10 +323,12 @@ func (s *session) uids() ([]uint32, error) {
 // bodies count only if bodies returns without an error: before the tagged OK
 // nothing is known of them.
 func (s *session) bodies(set, item string, f func(uid uint32, size int64, lit io.Reader) error) error {
-	x := &exchange{body: f, flood: flood}
-	x.on = func(r *response) { shortBody(r, f) }
-	_, err := s.w.do("UID FETCH "+set+" (UID "+item+")", x)
+	_, err := s.w.do("UID FETCH "+set+" (UID "+item+")", bodiesOf(f))
 	return err
+}
+
+func bodiesOf(f func(uid uint32, size int64, lit io.Reader) error) *exchange {
+	return &exchange{body: f, flood: flood, on: func(r *response) { shortBody(r, f) }}
 }
 
 // shortBody serves the servers that send a short body as a quoted string.

@@ -3,7 +3,9 @@ package mailbox
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
+	"time"
 )
 
 // settle resolves what a crash left open in a folder: the intent says which
@@ -19,9 +21,18 @@ func (l *lane) settle(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	rec, err := l.reconcile(ctx, j, it, sent)
+	rec, err := l.arrived(ctx, j, it, sent)
 	if err != nil && !errors.Is(err, errReplaced) { // of a replaced folder nothing is known: it is matched anew
 		return err
+	}
+	var missing []uint32
+	for _, source := range it.Sources {
+		if !slices.Contains(rec.Sources, source) {
+			missing = append(missing, source)
+		}
+	}
+	if len(missing) > 0 {
+		j.resend(it.Next, missing)
 	}
 	changes := map[string][]byte{intentKey(j.key): nil}
 	if len(rec.Sources) > 0 {
@@ -56,6 +67,38 @@ func (l *lane) sent(ctx context.Context, j *job, it intent) (map[uint32][]byte, 
 		return nil, err
 	}
 	return src.digests(ctx, it.Sources)
+}
+
+// arrived is reconcile after a connection was lost, with or without ourselves:
+// the server may still be at work on what it had read. So what has not arrived
+// is looked for again, until nothing has come for a while.
+func (l *lane) arrived(ctx context.Context, j *job, it intent, sent map[uint32][]byte) (record, error) {
+	linger := l.pass.Target.Server.linger()
+	began, found := time.Now(), 0
+	for {
+		rec, err := l.reconcile(ctx, j, it, sent)
+		if err != nil || len(rec.Sources) == len(it.Sources) || time.Since(began) > linger {
+			return rec, err
+		}
+		if len(rec.Sources) > found {
+			began, found = time.Now(), len(rec.Sources)
+		}
+		select {
+		case <-time.After(linger / 8):
+		case <-ctx.Done():
+			return rec, ctx.Err()
+		}
+	}
+}
+
+// linger is how long a server may take over commands that it had read before
+// the connection was lost.
+func (s *Server) linger() time.Duration {
+	stall := s.Stall
+	if stall <= 0 {
+		stall = defaultStall
+	}
+	return min(stall/20, time.Second)
 }
 
 // reconcile looks at the target from the intent's UIDNEXT on and finds the

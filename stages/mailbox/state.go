@@ -44,6 +44,7 @@ type folderState struct {
 	Tries          int  // passes in which messages could not be read
 	Bytes          int64
 	FlagSets       []string
+	Resent         *resent   `json:",omitempty"` // see late.go
 	Orphans        []uint32  `json:",omitempty"` // targets carried under a UIDVALIDITY the source has left
 	Skipped, Notes []Skipped `json:",omitempty"`
 	Folded         int       // records below are in the map

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,8 +57,8 @@ type wire struct {
 	line    []byte // beginning of a library command not yet ended; encoder lock
 
 	mu      sync.Mutex
-	waiting int // answers owed by the server; none: no deadline
-	raw     *exchange
+	waiting int         // answers owed by the server; none: no deadline
+	queue   []*exchange // commands of ours in flight, oldest first
 	bye     string
 	hidden  []string // secrets that were sent, in the forms a server may repeat
 	err     error
@@ -66,7 +67,7 @@ type wire struct {
 
 func newWire(ctx context.Context, c net.Conn, stall time.Duration, limit *rate.Limiter) *wire {
 	w := &wire{Conn: c, ctx: ctx, stall: stall, limit: limit}
-	w.br = bufio.NewReaderSize(source{w}, chunk)
+	w.br = bufio.NewReaderSize(source{w}, 16<<10)
 	w.waiting = 1 // the greeting
 	return w
 }
@@ -144,12 +145,12 @@ func (w *wire) fail(err error) error {
 		w.err = w.reason(err)
 	}
 	err = w.err
-	x := w.raw
-	w.raw = nil
+	ended := w.queue
+	w.queue = nil
 	w.mu.Unlock()
 	_ = w.Conn.Close()
 	w.pressed(err)
-	if x != nil {
+	for _, x := range ended {
 		x.end(err)
 	}
 	return err
@@ -236,13 +237,12 @@ func (w *wire) response() (*response, error) {
 
 // bodyWanted is the exchange that takes the literal now beginning.
 func (w *wire) bodyWanted(r *response) *exchange {
-	w.mu.Lock()
-	x := w.raw
-	w.mu.Unlock()
+	r.head()
+	x := w.owner(r)
 	if x == nil || x.body == nil {
 		return nil
 	}
-	if r.head(); r.tag != "*" || r.word != "FETCH" {
+	if r.tag != "*" || r.word != "FETCH" {
 		return nil
 	}
 	last := r.lines[len(r.lines)-1]
@@ -312,13 +312,10 @@ func (w *wire) route(r *response) []byte {
 		w.bye = string(r.lines[0][r.rest:])
 		w.mu.Unlock()
 	}
-	w.mu.Lock()
-	x := w.raw
-	w.mu.Unlock()
-	if x != nil {
+	if x := w.owner(r); x != nil {
 		if x.take(w, r) {
 			w.mu.Lock()
-			w.raw = nil
+			w.queue = slices.DeleteFunc(slices.Clone(w.queue), func(y *exchange) bool { return y == x })
 			w.mu.Unlock()
 			x.end(x.err)
 		}
@@ -329,6 +326,31 @@ func (w *wire) route(r *response) []byte {
 		w.expect(-1)
 	}
 	return forLibrary(r)
+}
+
+// owner is the exchange in flight that a response belongs to: a tagged one to
+// that of its tag, a message to who asked for it, all else to the oldest.
+// Servers may work on two FETCHes at once, and mix what they give (RFC 9051, 5.5).
+func (w *wire) owner(r *response) *exchange {
+	w.mu.Lock()
+	queue := w.queue
+	w.mu.Unlock()
+	if len(queue) == 0 {
+		return nil
+	}
+	if len(queue) == 1 {
+		return queue[0]
+	}
+	uid := uint32(0)
+	if r.tag == "*" && r.word == "FETCH" {
+		uid = uidOf(r)
+	}
+	for _, x := range queue {
+		if _, ok := x.tags[r.tag]; ok || uid != 0 && x.wants != nil && x.wants[uid] {
+			return x
+		}
+	}
+	return queue[0]
 }
 
 // Write sends what the library writes: commands and the answers of a sign-in.
