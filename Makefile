@@ -6,8 +6,10 @@ BIN := $(CURDIR)/.bin
 GOLANGCI := $(BIN)/golangci-lint-v2.15.0
 DEMO ?= demo
 SOAK ?= 20
+# A quick look: make bench BENCH="-rounds 1 -messages 500".
+BENCH ?=
 
-.PHONY: help build demo lab test check lint fmt golden soak cover clean
+.PHONY: help build demo lab test check lint fmt golden soak bench cover clean
 
 help:
 	@echo "make demo    the example plan against servers in memory; leaves its files in DEMO=$(DEMO)"
@@ -18,6 +20,7 @@ help:
 	@echo "make golden  writes the golden files again; read the diff"
 	@echo "make lab     two Dovecots and an SMTP sink on loopback, until Ctrl-C"
 	@echo "make soak    every test SOAK=$(SOAK) times, in random order"
+	@echo "make bench   Godwit, its peers and the limit side by side; BENCH=flags of godwit-lab bench"
 	@echo "make cover   cover.html"
 
 build:
@@ -61,6 +64,11 @@ golden:
 
 soak: .ci/needs.ok
 	GODWIT_LONG=1 .ci/test -race -timeout 6h -shuffle on -count $(SOAK) ./...
+
+# Godwit as it is built for use. mbsync and doveadm come from Debian.
+bench: build
+	@.ci/needs bench
+	$(BIN)/godwit-lab bench $(BENCH) -into README.md
 
 cover: .ci/needs.ok
 	go test -coverprofile cover.out -coverpkg ./... ./...

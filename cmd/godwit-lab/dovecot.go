@@ -44,6 +44,9 @@ type dovecot struct {
 	Separator, Prefix string
 	Log               bool // what is changed, into info.log
 	HTTPPort          int
+	PlainPort         int    // without TLS, if Plain
+	Plain             bool   // for benchmarks
+	Capability        string // what it says it can after the login; "": the truth
 	DoveadmSecret     string
 }
 
@@ -63,7 +66,11 @@ func newDovecot(p *process, o options) (*dovecot, error) {
 }
 
 func (d *dovecot) tryStart(ctx context.Context) error {
-	if err := choosePorts(&d.IMAPPort, &d.HTTPPort); err != nil {
+	ports := []*int{&d.IMAPPort, &d.HTTPPort}
+	if d.Plain {
+		ports = append(ports, &d.PlainPort)
+	}
+	if err := choosePorts(ports...); err != nil {
 		return err
 	}
 	if err := d.configure(); err != nil {
@@ -72,7 +79,7 @@ func (d *dovecot) tryStart(ctx context.Context) error {
 	return d.launch(ctx, nil, program, "-F", "-c", d.config())
 }
 
-func (d *dovecot) freePorts() { d.IMAPPort, d.HTTPPort = 0, 0 }
+func (d *dovecot) freePorts() { d.IMAPPort, d.HTTPPort, d.PlainPort = 0, 0, 0 }
 
 func (d *dovecot) describe() server {
 	return server{

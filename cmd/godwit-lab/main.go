@@ -35,6 +35,7 @@ var commands = map[string]command{
 	"judge":    judge,
 	"proxy":    proxy,
 	"reap":     reap,
+	"bench":    bench,
 }
 
 func main() {
