@@ -24,25 +24,35 @@ import (
 // guardCommand is the process that thaws what a run leaves behind. Runs start it
 // (startGuard); people have thaw.
 func guardCommand() *cobra.Command {
-	return &cobra.Command{
+	var now string
+	cmd := &cobra.Command{
 		Use: "guard LEDGER", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			// Whatever ends the run, its terminal or its log is not to end us.
 			signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
-			err := guard(context.Background(), args[0])
-			if err != nil {
+			clock := pipeline.Clock{}
+			if now != "" {
+				at, err := time.Parse(time.RFC3339Nano, now)
+				if err != nil {
+					return exit{exitWrong, err}
+				}
+				clock = pipeline.Starting(at)
+			}
+			if err := guard(context.Background(), args[0], clock); err != nil {
 				return exit{exitFrozen, err}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&now, "now", "", "a rehearsal's clock")
+	return cmd
 }
 
-func guard(ctx context.Context, file string) error {
+func guard(ctx context.Context, file string, clock pipeline.Clock) error {
 	log := logger("text").With("guard", os.Getpid())
 	rescue := stages.Rescue{Open: freezer}
 	w := pipeline.Watcher{
-		Stages: rescuers(pipeline.Clock{}), Log: log, Thaw: rescue.Thaw, Switch: rescue.Switch,
+		Stages: rescuers(clock), Log: log, Thaw: rescue.Thaw, Switch: rescue.Switch,
 		Open: func(ctx context.Context) (ledger.Ledger, pipeline.Clock, error) {
 			mark, err := releasing(file)
 			if err != nil {
@@ -52,7 +62,7 @@ func guard(ctx context.Context, file string) error {
 			if err != nil {
 				return nil, pipeline.Clock{}, errors.Join(err, mark.Close())
 			}
-			return marked{l, mark}, pipeline.Clock{}, nil
+			return marked{l, mark}, clock, nil
 		},
 		Look: func(ctx context.Context) ([]ledger.State, error) {
 			l, err := sqlite.Read(ctx, file)
@@ -125,8 +135,9 @@ func isReleasing(file string) bool {
 
 // startGuard returns a way to start the guard of runs with the ledger in file.
 // It is a process of its own session, without a terminal, that has the ledger's
-// name in its arguments and of our environment only what drivers need.
-func startGuard(file string, how ledger.Thaw) func() (*pipeline.GuardProcess, error) {
+// name in its arguments and of our environment only what drivers need. In a
+// rehearsal it goes by the run's clock.
+func startGuard(file string, how ledger.Thaw, clock pipeline.Clock, rehearsal bool) func() (*pipeline.GuardProcess, error) {
 	return func() (*pipeline.GuardProcess, error) {
 		file, err := filepath.Abs(file)
 		if err != nil {
@@ -144,8 +155,12 @@ func startGuard(file string, how ledger.Thaw) func() (*pipeline.GuardProcess, er
 		if err != nil {
 			return nil, errors.Join(err, in.Close(), ours.Close())
 		}
+		args := []string{os.Args[0], "guard", file}
+		if rehearsal {
+			args = append(args, "--now", clock.Now().Format(time.RFC3339Nano))
+		}
 		cmd := &exec.Cmd{
-			Path: self, Args: []string{os.Args[0], "guard", file}, Dir: "/", Env: guardEnvironment(how),
+			Path: self, Args: args, Dir: "/", Env: guardEnvironment(how),
 			Stdin: in, Stdout: out, Stderr: os.Stderr, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 		}
 		err = cmd.Start()

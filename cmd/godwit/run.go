@@ -91,7 +91,7 @@ func run(ctx context.Context, plan *plans.Plan, clock pipeline.Clock, rehearsal 
 	defer func() { err = errors.Join(err, t.close(), l.Close(), output.Close()) }()
 	show := newProgress(stderr)
 	defer show.close()
-	watch := &pipeline.Guard{Start: startGuard(ledgerFile(plan), t.freeze), Log: log}
+	watch := &pipeline.Guard{Start: startGuard(ledgerFile(plan), t.freeze, clock, rehearsal), Log: log}
 	runner := pipeline.Runner{
 		Plan: plan, Ledger: l, Stages: t.stages(l, output, show.account), Guard: watch, Clock: clock, Log: log, Batch: batch, Hurry: hurry,
 		Patience: 3 * time.Minute,

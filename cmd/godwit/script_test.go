@@ -239,7 +239,7 @@ func GuardOf(file string) (int, error) {
 	}
 	for _, path := range list {
 		line, err := os.ReadFile(path)
-		if err == nil && strings.HasSuffix(string(line), "\x00guard\x00"+file+"\x00") {
+		if err == nil && strings.Contains(string(line), "\x00guard\x00"+file+"\x00") {
 			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		}
 	}
