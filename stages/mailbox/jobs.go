@@ -90,19 +90,9 @@ func (o Options) wanted(source []listed) (wanted []listed, notCarried []Skipped,
 func (r *pass) plan(ctx context.Context, source []listed) error {
 	wanted, notCarried, foreign := r.Options.wanted(source)
 	r.others, r.result.Notes = notCarried, foreign
-	states, keys := map[string]*folderState{}, map[string]string{} // by name
-	var nameless []*job
-	for _, key := range r.names {
-		st, err := loadFolder(ctx, r.Store, key)
-		if err != nil {
-			return err
-		}
-		name := st.nameAt(key)
-		if st.Nameless {
-			nameless = append(nameless, r.vanished(name, key, st))
-			continue
-		}
-		states[name], keys[name] = st, key
+	states, keys, nameless, err := r.loadStates(ctx)
+	if err != nil {
+		return err
 	}
 	if err := r.settleRename(ctx, states, keys); err != nil {
 		return err
@@ -115,19 +105,7 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 	if err := r.follow(ctx, states, keys); err != nil {
 		return err
 	}
-	kept := map[string]string{}
-	for name, st := range states {
-		st.renamed = st.renamed || st.Renamed
-		if st.Target != "" && (!st.Renamed || st.Theirs || r.Options.CatchUp) {
-			kept[name] = st.Target
-		}
-	}
-	hidden, err := r.lanes[0].dst.hidden(r.place, kept)
-	if err != nil {
-		return r.at(r.Target, err)
-	}
-	r.place.existing = append(r.place.existing, hidden...)
-	folders, err := r.mapAll(r.lanes[0].dst, wanted, kept)
+	folders, err := r.places(wanted, states)
 	if err != nil {
 		return r.at(r.Target, err)
 	}
@@ -135,10 +113,62 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 		l := r.place.find(st.Target)
 		r.sameTarget = r.sameTarget || l != nil && st.TargetValidity != 0 && l.box.validity == st.TargetValidity
 	}
+	r.adoptListed(folders, states, keys)
 	listedNow := map[string]bool{}
 	for _, l := range source {
 		listedNow[l.wire] = !l.noselect
 	}
+	for _, name := range slices.Sorted(maps.Keys(states)) {
+		if st := states[name]; !listedNow[name] {
+			r.adopt(r.vanished(name, keys[name], st), false)
+		}
+	}
+	for _, j := range nameless {
+		r.adopt(j, false)
+	}
+	return r.remember(ctx)
+}
+
+// loadStates reads the folders' states, and their keys in the ledger, by name;
+// beside them those whose name another folder has by now.
+func (r *pass) loadStates(ctx context.Context) (states map[string]*folderState, keys map[string]string, nameless []*job, err error) {
+	states, keys = map[string]*folderState{}, map[string]string{}
+	for _, key := range r.names {
+		st, err := loadFolder(ctx, r.Store, key)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		name := st.nameAt(key)
+		if st.Nameless {
+			nameless = append(nameless, r.vanished(name, key, st))
+			continue
+		}
+		states[name], keys[name] = st, key
+	}
+	return states, keys, nameless, nil
+}
+
+// places maps the folders that are carried to the target's. One that has its
+// place keeps it.
+func (r *pass) places(wanted []listed, states map[string]*folderState) ([]mapping, error) {
+	kept := map[string]string{}
+	for name, st := range states {
+		st.renamed = st.renamed || st.Renamed
+		if st.Target != "" && (!st.Renamed || st.Theirs || r.Options.CatchUp) {
+			kept[name] = st.Target
+		}
+	}
+	dst := r.lanes[0].dst
+	hidden, err := dst.hidden(r.place, kept)
+	if err != nil {
+		return nil, err
+	}
+	r.place.existing = append(r.place.existing, hidden...)
+	return r.mapAll(dst, wanted, kept)
+}
+
+// adoptListed takes up the folders that the source has.
+func (r *pass) adoptListed(folders []mapping, states map[string]*folderState, keys map[string]string) {
 	var here []*job
 	for _, m := range folders {
 		j := &job{mapping: m, key: keys[m.source.wire], name: m.source.name(), st: states[m.source.wire], here: true, box: m.source.box}
@@ -164,15 +194,6 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 		})
 		r.adopt(j, old)
 	}
-	for _, name := range slices.Sorted(maps.Keys(states)) {
-		if st := states[name]; !listedNow[name] {
-			r.adopt(r.vanished(name, keys[name], st), false)
-		}
-	}
-	for _, j := range nameless {
-		r.adopt(j, false)
-	}
-	return r.remember(ctx)
 }
 
 // newKey is a key in the ledger that no folder has: a renamed one keeps the
