@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -205,18 +204,6 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	return nil
 }
 
-// listed says that the account's password stands in the list: once it is set on
-// the target, whatever the plan says now; before that, as the plan says.
-func (r Report) listed(b *plans.Batch, a plans.Account, state ledger.State) bool {
-	switch {
-	case !state.PasswordSet.IsZero():
-		return true
-	case state.PasswordAt.IsZero(), a.Passwords != "temporary", a.Action == "skip":
-		return false
-	}
-	return b.Passwords.Deliver == "before" || r.target(a).Admin.Name == "list"
-}
-
 // target is where the account goes; empty if the plan no longer has it.
 func (r Report) target(a plans.Account) *plans.Target {
 	if t := r.Plan.Targets[a.Target]; t != nil {
@@ -334,14 +321,6 @@ func (r Report) skippedRow(a plans.Account, s mailbox.Skipped, reason string) []
 	return []string{a.Service, a.Address, s.Folder, uid, s.MessageID, r.time(s.Date), size, reason}
 }
 
-func (r Report) password(ctx context.Context, key ledger.Key) (string, error) {
-	sealed, err := r.Ledger.Kept(ctx, key, keptPassword)
-	if err != nil {
-		return "", err
-	}
-	return r.Vault.Reveal(key.Batch, key.Account, sealed)
-}
-
 func (r Report) time(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -368,30 +347,6 @@ func (r Report) customer(ctx context.Context, b *plans.Batch, service string, ow
 		return r.put(name, data)
 	}
 	return r.sealed(ctx, b, service, name+".age", data, journal)
-}
-
-// sealed writes an age file once: again only when the list has changed.
-func (r Report) sealed(ctx context.Context, b *plans.Batch, service, name string, data []byte, journal pipeline.Journal) error {
-	mark, err := r.Vault.Mark(b.Name, data)
-	if err != nil {
-		return err
-	}
-	kept := "list/" + service
-	have, err := journal.Get(ctx, kept)
-	if err != nil {
-		return err
-	}
-	if _, missing := r.Output.Stat(name); missing == nil && bytes.Equal(have, mark) {
-		return nil
-	}
-	out, err := sheet.Encrypt(data, b.Passwords.EncryptTo)
-	if err != nil {
-		return fmt.Errorf("passwords.encrypt_to: %w", err)
-	}
-	if err := r.put(name, out); err != nil {
-		return err
-	}
-	return journal.Put(ctx, map[string][]byte{kept: mark})
 }
 
 func (r Report) style() sheet.Style {
