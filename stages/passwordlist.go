@@ -4,12 +4,18 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"path"
 
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
 	"godwit/plans"
 	"godwit/stages/sheet"
 )
+
+// passwords.csv is the list of temporary passwords that a customer hands out, in
+// clear or sealed with age, as the plan says (DESIGN, section 8).
+
+var passwordColumns = []string{"service", "account", "target_account", "temporary_password", "webmail", "valid_until"}
 
 // listed says that the account's password stands in the list: once it is set on
 // the target, whatever the plan says now; before that, as the plan says.
@@ -29,6 +35,23 @@ func (r Report) password(ctx context.Context, key ledger.Key) (string, error) {
 		return "", err
 	}
 	return r.Vault.Reveal(key.Batch, key.Account, sealed)
+}
+
+func (r Report) passwordRow(b *plans.Batch, a plans.Account, state ledger.State, password string) []string {
+	return []string{a.Service, a.Address, a.TargetAccount, password, r.target(a).Webmail, r.time(pipeline.NightFor(b, state).Start.Add(b.Passwords.ValidFor))}
+}
+
+// passwordList writes the list of one customer.
+func (r Report) passwordList(ctx context.Context, b *plans.Batch, service string, rows [][]string, journal pipeline.Journal) error {
+	data, err := r.style().EncodeSecrets(append([][]string{passwordColumns}, rows...), 3)
+	if err != nil {
+		return err
+	}
+	name := path.Join(b.Name, service, "passwords.csv")
+	if len(b.Passwords.EncryptTo) == 0 {
+		return r.put(name, data)
+	}
+	return r.sealed(ctx, b, service, name+".age", data, journal)
 }
 
 // sealed writes an age file once: again only when the list has changed.

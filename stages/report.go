@@ -34,12 +34,11 @@ type Report struct {
 	Vault  *vault.Vault
 }
 
-// Columns of report.csv, skipped.csv and passwords.csv (DESIGN, section 8).
+// Columns of report.csv and skipped.csv (DESIGN, section 8).
 var (
 	reportColumns       = []string{"service", "account", "target", "target_account", "status", "reason", "passwords", "folders", "messages", "bytes", "copied", "already_there", "skipped", "passes", "notified_at", "frozen_at", "released_at", "interruption_seconds", "verified", "plan_revision"}
 	skippedColumns      = []string{"service", "account", "folder", "uid", "message_id", "date", "bytes", "reason"}
 	interruptionColumns = []string{"accounts", "median_seconds", "p95_seconds", "longest_seconds"}
-	passwordColumns     = []string{"service", "account", "target_account", "temporary_password", "webmail", "valid_until"}
 )
 
 // Name is the stage's word in plans, ledger and logs.
@@ -200,7 +199,7 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	if err != nil {
 		return err
 	}
-	own.passwords = append(own.passwords, []string{a.Service, a.Address, a.TargetAccount, password, r.target(a).Webmail, r.time(pipeline.NightFor(b, state).Start.Add(b.Passwords.ValidFor))})
+	own.passwords = append(own.passwords, r.passwordRow(b, a, state, password))
 	return nil
 }
 
@@ -338,15 +337,7 @@ func (r Report) customer(ctx context.Context, b *plans.Batch, service string, ow
 	if err != nil || len(own.passwords) == 0 {
 		return err
 	}
-	data, err := r.style().EncodeSecrets(append([][]string{passwordColumns}, own.passwords...), 3)
-	if err != nil {
-		return err
-	}
-	name := path.Join(dir, "passwords.csv")
-	if len(b.Passwords.EncryptTo) == 0 {
-		return r.put(name, data)
-	}
-	return r.sealed(ctx, b, service, name+".age", data, journal)
+	return r.passwordList(ctx, b, service, own.passwords, journal)
 }
 
 func (r Report) style() sheet.Style {
