@@ -36,7 +36,7 @@ func TestLossesAreToldBeforeTheMove(t *testing.T) {
 	if result := h.send(task); result.Outcome != "done" {
 		t.Fatalf("%+v", result)
 	}
-	if mail := string(h.mailTo("it@contact.example")); !strings.Contains(mail, "Not carried: ") {
+	if mail := string(h.mailTo("it@contact.example")); !strings.Contains(mail, "Not carried (") {
 		t.Errorf("the announcement does not say what is lost:\n%s", mail)
 	}
 }
