@@ -83,7 +83,10 @@ func demo(ctx context.Context, out io.Writer, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := demohost.WritePlan(dir, host, []string{self, "demo-hook", host.AdminSocket}); err != nil {
+	// Through a shell: the plan can still be read when "go run" has taken the
+	// program away, and with umask 002 the program is one that no driver may be.
+	driver := []string{"/bin/sh", "-c", `exec "$0" "$@"`, self, "demo-hook", host.AdminSocket}
+	if err := demohost.WritePlan(dir, host, driver); err != nil {
 		return err
 	}
 	logFile, err := os.OpenFile(filepath.Join(dir, "run.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
