@@ -187,11 +187,12 @@ func (s *State) Unmarshal(data []byte) error {
 // Out says that the user is locked out of the source mailbox.
 func (s State) Out() bool { return !s.FrozenAt.IsZero() && s.ReleasedAt.IsZero() }
 
-// Release ends the interruption at now and adds it up.
+// Release ends the interruption at now and adds it up; to nothing where the
+// clock was set back since the freeze.
 func (s *State) Release(now time.Time) {
 	if s.Out() {
 		s.ReleasedAt = now
-		s.Interrupted += now.Sub(s.FrozenAt)
+		s.Interrupted += max(now.Sub(s.FrozenAt), 0)
 	}
 }
 
