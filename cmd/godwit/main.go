@@ -42,18 +42,22 @@ func Main(args []string) int {
 	started := false // flags and arguments are accepted
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
-	if text := err.Error(); text != "" {
-		fmt.Fprintln(os.Stderr, text)
-	}
 	var e exit
-	if errors.As(err, &e) {
-		return e.code
+	coded := errors.As(err, &e)
+	switch text := err.Error(); {
+	case text != "" && (started || coded):
+		fmt.Fprintln(os.Stderr, text)
+	case text != "":
+		fmt.Fprintf(os.Stderr, "%s; see %s --help\n", text, command.CommandPath())
 	}
-	if started {
+	switch {
+	case coded:
+		return e.code
+	case started:
 		return exitTrouble
 	}
 	return exitWrong

@@ -191,7 +191,13 @@ func table(out io.Writer, all []standing, zone *time.Location) error {
 		if len(s.Next) > 0 {
 			next = "next: " + s.Next[0].What + " " + s.Next[0].At.In(zone).Format("2006-01-02 15:04")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Batch, s.Account, s.Status, sheet.Safe(s.Detail), next+s.Hint)
+		var rest []string // in one cell: a long reason would push what to do off the screen on every line
+		for _, text := range []string{sheet.Safe(s.Detail), next + s.Hint} {
+			if text != "" {
+				rest = append(rest, text)
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Batch, s.Account, s.Status, strings.Join(rest, "; "))
 	}
 	if err := w.Flush(); err != nil { // the history has columns of its own
 		return err

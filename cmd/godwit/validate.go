@@ -69,7 +69,11 @@ func live(ctx context.Context, out io.Writer, plan *plans.Plan, v stages.Validat
 		if who == "" {
 			who = f.Service
 		}
-		_, err := fmt.Fprintf(out, "%s: %s: %s\n", who, f.Verdict, sheet.Safe(f.Text))
+		verdict := string(f.Verdict)
+		if f.Verdict == stages.Again {
+			verdict = "try again"
+		}
+		_, err := fmt.Fprintf(out, "%s: %s: %s\n", who, verdict, sheet.Safe(f.Text))
 		return err
 	}
 	for _, b := range plan.Batches {

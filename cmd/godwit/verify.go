@@ -67,6 +67,7 @@ type verification struct {
 	plan   *plans.Plan
 	done   int
 	wrong  int // accounts that are not as their receipt says, or cannot be read
+	unread int // of them, those that could not be looked at
 }
 
 // conclusion is what verify says of an account or a receipt at the end.
@@ -132,6 +133,9 @@ func (v *verification) tell(where string, r conclusion) {
 	if r.Result != "verified" {
 		v.wrong++
 	}
+	if r.Result == "unreachable" || r.Result == "no login" {
+		v.unread++
+	}
 	if v.asJSON {
 		_ = v.json.Encode(r)
 		return
@@ -189,7 +193,11 @@ func (v *verification) online(ctx context.Context, file string) error {
 		return exit{exitWrong, fmt.Errorf("no account of %s has moved", cmp.Or(v.service+v.account, "the plan"))}
 	}
 	if !v.asJSON {
-		fmt.Fprintf(v.out, "%d mailboxes: %d as their receipts say, %d not\n", v.done, v.done-v.wrong, v.wrong)
+		fmt.Fprintf(v.out, "%d mailboxes: %d as their receipts say, %d not", v.done, v.done-v.wrong, v.wrong-v.unread)
+		if v.unread > 0 {
+			fmt.Fprintf(v.out, ", %d could not be read", v.unread)
+		}
+		fmt.Fprintln(v.out)
 	}
 	if v.wrong > 0 {
 		return exit{exitTrouble, errors.New("")}

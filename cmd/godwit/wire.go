@@ -54,9 +54,9 @@ func openLedger(ctx context.Context, file string, rehearsal bool) (ledger.Ledger
 	case errors.Is(err, ledger.ErrBusy):
 		return nil, exit{exitBusy, fmt.Errorf("%s: %w", file, err)}
 	case errors.Is(err, ledger.ErrRehearsal) && rehearsal:
-		return nil, exit{exitWrong, fmt.Errorf("%s: %w; leave --now away, or rehearse with another output.dir", file, err)}
+		return nil, exit{exitWrong, fmt.Errorf("%w; leave --now away, or rehearse with another output.dir", err)}
 	case errors.Is(err, ledger.ErrRehearsal):
-		return nil, exit{exitWrong, fmt.Errorf("%s: %w; it was begun with --now: go on with --now, or set another output.dir for the real programme", file, err)}
+		return nil, exit{exitWrong, fmt.Errorf("%w; it was begun with --now: go on with --now, or set another output.dir for the real programme", err)}
 	case err != nil:
 		return nil, exit{exitWrong, err}
 	}

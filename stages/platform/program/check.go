@@ -63,7 +63,7 @@ func checkFile(path string) error {
 	case info.Mode().Perm()&0o111 == 0:
 		return fmt.Errorf("program %q is not executable; chmod +x", path)
 	case writableByOthers(info):
-		return fmt.Errorf("program %q can be changed by others (mode %04o); chmod go-w", path, info.Mode().Perm())
+		return fmt.Errorf("program %q can be changed by others (mode %04o); chmod go-w that file", path, info.Mode().Perm())
 	case !ownedByUs(info):
 		return fmt.Errorf("program %q belongs to another user; it must belong to root or to the user who runs godwit", path)
 	}
@@ -81,9 +81,12 @@ func checkFolders(path string) error {
 			return fmt.Errorf("program %q does not exist", path)
 		case err != nil:
 			return err
-		case writableByOthers(info) && (nearest || info.Mode()&fs.ModeSticky == 0):
-			return fmt.Errorf("the folder %q of program %q can be changed by others (mode %04o); chmod go-w",
+		case writableByOthers(info) && info.Mode()&fs.ModeSticky == 0:
+			return fmt.Errorf("the folder %q of program %q can be changed by others (mode %04o); chmod go-w that folder",
 				folder, filepath.Base(path), info.Mode().Perm())
+		case writableByOthers(info) && nearest:
+			return fmt.Errorf("in the folder %q of program %q everybody may write; give the program a folder of its own",
+				folder, filepath.Base(path))
 		case !ownedByUs(info):
 			return fmt.Errorf("the folder %q of program %q belongs to another user; it must belong to root or to the user who runs godwit",
 				folder, filepath.Base(path))

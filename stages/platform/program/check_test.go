@@ -26,7 +26,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"writable by the group":               {[]string{"./hooks/freeze"}, chmod("hooks/freeze", 0o770), "chmod go-w"},
 		"writable by all":                     {[]string{"./hooks/freeze"}, chmod("hooks/freeze", 0o702), "chmod go-w"},
 		"its folder is writable by the group": {[]string{"./hooks/freeze"}, chmod("hooks", 0o770), `hooks" of program`},
-		"its folder is like /tmp":             {[]string{"./hooks/freeze"}, chmod("hooks", 0o777|os.ModeSticky), `hooks" of program`},
+		"its folder is like /tmp":             {[]string{"./hooks/freeze"}, chmod("hooks", 0o777|os.ModeSticky), "give the program a folder of its own"},
 		"a folder above is writable by all":   {[]string{"./hooks/freeze"}, chmod(".", 0o777), "of program"},
 		"a link out of a folder for all": {[]string{"./open/link"}, func(t *testing.T, dir string) {
 			must(t, os.Mkdir(filepath.Join(dir, "open"), 0o700))
