@@ -35,7 +35,7 @@ func TestTargetEqualsSource(t *testing.T) {
 		if testing.Short() {
 			lives = max(1, lives/10)
 		}
-		if os.Getenv("GODWIT_LONG") != "" {
+		if soak {
 			lives *= 20
 		}
 		return lives
