@@ -43,7 +43,7 @@ func (r *pass) list(ctx context.Context) error {
 	var source []listed
 	var g errgroup.Group
 	g.Go(func() (err error) { source, _, err = src.folders(); return r.at(r.Source, err) })
-	g.Go(func() (err error) { r.place.existing, r.place.space, err = dst.folders(); return r.at(r.Target, err) })
+	g.Go(func() error { return r.listTarget(dst) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -92,6 +92,9 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 	r.others, r.result.Notes = notCarried, foreign
 	states, keys, nameless, err := r.loadStates(ctx)
 	if err != nil {
+		return err
+	}
+	if err := r.lookAgain(states); err != nil {
 		return err
 	}
 	if err := r.settleRename(ctx, states, keys); err != nil {
