@@ -10,7 +10,8 @@
 //
 //	list        list.go, space.go and utf7.go read the folders; special.go,
 //	            folders.go and spelling.go tell where each goes; renamed.go knows
-//	            it again under another name
+//	            it again under another name, void.go looks twice at a target
+//	            that shows nothing
 //	settle      tail.go pairs what stands at a folder's end; settlemove.go does so
 //	            for moves
 //	scan        diff.go holds a listing against the map, compare.go its flags;
