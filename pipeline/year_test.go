@@ -50,12 +50,14 @@ func seeds() []uint64 {
 }
 
 // nights are forty, or as many as GODWIT_NIGHTS says: fewer to look into a fault.
+// With the race detector a few show what it can show; `make test` goes through
+// the whole year without it.
 func nights() int {
 	if n, err := strconv.Atoi(os.Getenv("GODWIT_NIGHTS")); err == nil {
 		return n
 	}
-	if testing.Short() {
-		return 8
+	if testing.Short() || raced {
+		return 6
 	}
 	return 40
 }
