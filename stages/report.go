@@ -55,6 +55,7 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 		rows[s.Key] = s
 	}
 	whole := pages{extra: extraColumns(task.Batch)}
+	var unwritten error // one customer's files keep no other's from being written
 	for service := range r.services(task.Batch, states) {
 		own := pages{extra: extraColumns(task.Batch)}
 		for _, a := range service.Accounts {
@@ -62,16 +63,12 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 				return pipeline.Result{}, err
 			}
 			key := ledger.Key{Batch: task.Batch.Name, Service: service.Name, Account: a.Address}
-			if err := r.receipt(ctx, a, rows[key], journal); err != nil {
-				return pipeline.Result{}, err
-			}
+			unwritten = errors.Join(unwritten, r.receipt(ctx, a, rows[key], journal))
 		}
-		if err := r.customer(ctx, task.Batch, service.Name, own, journal); err != nil {
-			return pipeline.Result{}, err
-		}
+		unwritten = errors.Join(unwritten, r.customer(ctx, task.Batch, service.Name, own, journal))
 	}
 	name := task.Batch.Name
-	return pipeline.Done("reports written"), errors.Join(
+	return pipeline.Done("reports written"), errors.Join(unwritten,
 		r.write(path.Join(name, "report.csv"), whole.header(reportColumns), whole.report),
 		r.write(path.Join(name, "skipped.csv"), skippedColumns, whole.skipped),
 		r.write(path.Join(name, "interruptions.csv"), interruptionColumns, interruptions(states)))
