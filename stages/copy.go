@@ -221,6 +221,8 @@ func (c Copy) trouble(ctx context.Context, task pipeline.Task, journal pipeline.
 		return pipeline.Failed("over-quota", err.Error()), nil
 	case errors.Is(err, mailbox.ErrBusy):
 		return pipeline.Later("busy", err.Error()), nil
+	case errors.Is(err, mailbox.ErrSecret):
+		return pipeline.Later("internal", err.Error()), nil
 	}
 	return pipeline.Later(side+"-unreachable", err.Error()), nil
 }

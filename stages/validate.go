@@ -356,6 +356,8 @@ func (v Validate) refusal(a plans.Account, err error) Finding {
 		return Finding{Verdict: Fine, Reason: "login-target", Text: "waits for the operator to set the temporary passwords on the target"}
 	case errors.Is(err, mailbox.ErrLogin):
 		return Finding{Verdict: Person, Reason: "login-" + side, Text: err.Error()}
+	case errors.Is(err, mailbox.ErrSecret):
+		return Finding{Verdict: Again, Reason: "internal", Text: err.Error()}
 	}
 	return Finding{Verdict: Again, Reason: side + "-unreachable", Text: err.Error()}
 }

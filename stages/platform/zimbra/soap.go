@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"unicode"
 
 	"godwit/stages/platform"
 )
@@ -25,12 +24,10 @@ const (
 // Fault is an answer that says no. Code is what a caller decides by, such as
 // account.NO_SUCH_ACCOUNT; Reason is the server's text, for the operator.
 type Fault struct {
-	Request, Code, Reason string
+	Code, Reason string
 }
 
-func (f *Fault) Error() string {
-	return f.Request + ": " + printable(f.Code) + ": " + printable(f.Reason)
-}
+func (f *Fault) Error() string { return f.Code + ": " + printable(f.Reason) }
 
 // Unwrap sorts the codes that go away by themselves.
 func (f *Fault) Unwrap() error {
@@ -90,7 +87,7 @@ func (d *Driver) signedIn(ctx context.Context) (string, error) {
 	}
 	body := map[string]any{"name": d.config.Login, "password": password}
 	if err := d.post(ctx, "Auth", "", body, &answer, false); err != nil {
-		return "", hide(err, password)
+		return "", err
 	}
 	if answer.AuthToken == "" {
 		return "", errors.New("the server gave no token; an administrator with a second factor cannot be used, make one without")
@@ -230,7 +227,7 @@ func fault(name string, raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &f); err != nil || f.Detail.Error.Code == "" {
 		return fmt.Errorf("%s: a fault that cannot be read", name)
 	}
-	return &Fault{name, string(f.Detail.Error.Code), string(f.Reason.Text)}
+	return fmt.Errorf("%s: %w", name, &Fault{string(f.Detail.Error.Code), string(f.Reason.Text)})
 }
 
 // tooDeep is asked before decoding, which would follow every level.
@@ -283,11 +280,10 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// printable keeps a server's text from reaching a terminal raw, or at length:
-// control, direction and invisible characters become blanks.
+// printable keeps a server's text from reaching a terminal raw, or at length.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return ' '
 		}
 		return r
