@@ -188,9 +188,9 @@ func (f Forecast) String() string {
 	}
 	switch {
 	case f.Misfits > 0 && f.Nights == 0:
-		text += fmt.Sprintf("; does not fit: move %d accounts, some of which need a longer window", f.Misfits)
+		text += fmt.Sprintf("; does not fit: move %d accounts to another batch; some of them need a longer window", f.Misfits)
 	case f.Misfits > 0:
-		text += fmt.Sprintf("; does not fit: move %d accounts, or allow %d nights", f.Misfits, f.Nights)
+		text += fmt.Sprintf("; does not fit: move %d accounts to another batch, or allow %d nights", f.Misfits, f.Nights)
 	}
 	return text
 }

@@ -116,7 +116,7 @@ func TestForecastIsAGuessBeforeAnythingWasMeasured(t *testing.T) {
 		t.Error("a forecast of a batch in which nothing is left to move")
 	}
 	misfit, _ := forecast(measured(100), opens, nil, make([]ledger.State, 300)...)
-	if want := "does not fit: move "; !strings.Contains(misfit.String(), want) {
+	if want := " accounts to another batch"; !strings.Contains(misfit.String(), want) {
 		t.Errorf("got %s, want %s", misfit, want)
 	}
 }

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
+	"godwit/plans"
 )
 
 func retryCommand() *cobra.Command {
@@ -50,6 +53,9 @@ anew, so give its batch a later date first.`,
 			}
 			n += again
 			if n == 0 {
+				if err := unplanned(plan, account, service); err != nil {
+					return exit{exitWrong, err}
+				}
 				return exit{exitWrong, fmt.Errorf("nothing of %s is held or has failed", account+service+map[bool]string{true: "the plan"}[account+service == ""])}
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%d cleared; the next run goes on: godwit run %s\n", n, args[0])
@@ -59,4 +65,18 @@ anew, so give its batch a later date first.`,
 	c.Flags().StringVar(&account, "account", "", "this account")
 	c.Flags().StringVar(&service, "service", "", "this service and its accounts")
 	return c
+}
+
+// unplanned says that the plan has no such account or service: a slip of the
+// pen, where nothing was found. Both may be "".
+func unplanned(plan *plans.Plan, account, service string) error {
+	for _, b := range plan.Batches {
+		for s := range b.Services() {
+			has := slices.ContainsFunc(s.Accounts, func(a plans.Account) bool { return a.Address == account })
+			if (service == "" || s.Name == service) && (account == "" || has) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("the plan has no account or service %q", cmp.Or(account, service))
 }

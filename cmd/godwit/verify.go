@@ -190,6 +190,9 @@ func (v *verification) online(ctx context.Context, file string) error {
 		return err
 	}
 	if v.done == 0 {
+		if err := unplanned(plan, v.account, v.service); err != nil {
+			return exit{exitWrong, err}
+		}
 		return exit{exitWrong, fmt.Errorf("no account of %s has moved", cmp.Or(v.service+v.account, "the plan"))}
 	}
 	if !v.asJSON {
