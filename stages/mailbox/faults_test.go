@@ -308,3 +308,27 @@ func TestPairsOfFaults(t *testing.T) {
 		t.Errorf("only %d pairs: the test has become small", ran)
 	}
 }
+
+// TestFilledInTheVoid lets a target show an empty mailbox before any pass was
+// whole: the folder that is filled there was not removed by its user afterwards.
+func TestFilledInTheVoid(t *testing.T) {
+	named := func(list []imaptest.Fault, name string) imaptest.Fault {
+		i := slices.IndexFunc(list, func(f imaptest.Fault) bool { return f.Name == name })
+		if i < 0 {
+			t.Fatalf("no fault is called %q", name)
+		}
+		return list[i]
+	}
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScenario(t, kind.source, kind.target)
+			s.inject("source", named(imaptest.SourceFaults(), "listing is refused"))
+			s.inject("target", named(imaptest.TargetFaults(), "is emptied for the second connection"))
+			s.lies = false // all of it has to be mended
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			s.live(ctx)
+		})
+	}
+}

@@ -286,20 +286,34 @@ func (c *checking) freeze() {
 	c.mu.Unlock()
 }
 
-// mend lets the next pass carry once more what is not right, if it is little:
-// what stands at the target instead is removed then.
+// mend lets the next pass carry once more what is not right. If it is little,
+// what stands at the target instead is removed then. If it is much, only what
+// was never there is carried, and looked for by content first.
 func (c *checking) mend(open []entry) bool {
 	st := c.job.st
-	if c.pass.Options.CatchUp || tooMany(len(open), st.uids.n, c.pass.Options.MaxDelete) {
+	if c.pass.Options.CatchUp {
 		return false
 	}
+	missing := map[uint32]bool{}
+	for _, s := range c.out {
+		missing[s.UID] = missing[s.UID] || s.Reason == Missing
+	}
 	var gone []uint32
+	much := tooMany(len(open), st.uids.n, c.pass.Options.MaxDelete)
 	for _, e := range open {
+		switch {
+		case !much:
+			st.Orphans = append(st.Orphans, e.target)
+		case !missing[e.source]:
+			continue
+		}
 		gone = append(gone, e.source)
-		st.Orphans = append(st.Orphans, e.target)
+	}
+	if len(gone) == 0 {
+		return false
 	}
 	st.forget(gone)
-	st.Complete = false
+	st.Complete, st.Matching = false, st.Matching || much
 	return true
 }
 
