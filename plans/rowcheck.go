@@ -247,6 +247,13 @@ func (c *rowChecker) target(where row, r *columns, migrates bool) string {
 			return ""
 		}
 	}
+	for _, login := range []string{target.Admin.Login, target.IMAP.Login} {
+		// Its password would be set anew and stand in the list.
+		if login != "" && foldAddress(login) == foldAddress(address) {
+			c.at(where.line, "%s is Godwit's own login at target %q, and no mailbox to move to", shown(address), name)
+			return ""
+		}
+	}
 	if migrates {
 		c.canSignIn(where.line, r, name, target)
 	}
