@@ -148,6 +148,28 @@ func TestMaxConnectionsCountsEverybody(t *testing.T) {
 	}
 }
 
+// TestConnectionsAreBounded proves that passes share a server's connections
+// and do not wait for each other for ever, in whatever direction they go.
+func TestConnectionsAreBounded(t *testing.T) {
+	s := newScenario(t, imaptest.Full, imaptest.Full)
+	s.pass.Source.Server.Connections, s.pass.Target.Server.Connections = 2, 1
+	var wg sync.WaitGroup
+	for i := range 12 {
+		p := mailbox.Pass{Source: s.pass.Source, Target: s.pass.Target, Store: newMemory(), Options: mailbox.Options{Connections: 3}}
+		if i%2 == 1 {
+			p.Source, p.Target = p.Target, p.Source
+		}
+		p.Options.Exclude = []string{"*"} // side by side into one mailbox is not what is asked here
+		wg.Go(func() { run(t, p) })
+	}
+	wg.Wait()
+	for server, bound := range map[*imaptest.Server]int{s.source: 2, s.target: 1} {
+		if all, most := server.Sessions(); all < 12 || most > bound {
+			t.Errorf("%d sessions, %d at once, want at most %d", all, most, bound)
+		}
+	}
+}
+
 // TestIdleConnectionsAreKept proves that a side which waits long for the other
 // is heard of meanwhile, and that commands and NOOPs do not meet.
 func TestIdleConnectionsAreKept(t *testing.T) {

@@ -310,23 +310,3 @@ func TestQuiet(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-// TestConnectionsAreBounded proves that passes share a server's connections
-// and do not wait for each other for ever, in whatever direction they go.
-func TestConnectionsAreBounded(t *testing.T) {
-	m := startMemory(t, modern...)
-	a, b := m.account(t), m.account(t)
-	a.Server.Connections, b.Server.Connections = 2, 1
-	c := dial(t, a)
-	c.add("INBOX", mail("1", "s", "x"), day)
-	var wg sync.WaitGroup
-	for i := range 12 {
-		p := mailbox.Pass{Source: a, Target: b, Store: newMemory(), Options: mailbox.Options{Connections: 3}}
-		if i%2 == 1 {
-			p.Source, p.Target = b, a
-		}
-		p.Options.Exclude = []string{"*"} // side by side into one mailbox is not what is asked here
-		wg.Go(func() { run(t, p) })
-	}
-	wg.Wait()
-}
