@@ -183,17 +183,17 @@ func (m mortal) Write(ctx context.Context, changes ...ledger.Change) error {
 
 // start is one start of the program by cron. dieAt is the write at which it is
 // killed.
-func (s *sim) start(dieAt int64, after bool) pipeline.Tally {
+func (s *sim) start(dieAt int64, after bool) {
 	l, err := s.disk.Open(false)
 	if errors.Is(err, ledger.ErrBusy) {
 		s.mu.Lock()
 		s.busy++
 		s.mu.Unlock()
-		return pipeline.Tally{}
+		return
 	}
 	if err != nil {
 		s.t.Error(err)
-		return pipeline.Tally{}
+		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.lives++
@@ -220,7 +220,6 @@ func (s *sim) start(dieAt int64, after bool) pipeline.Tally {
 	if err := l.Close(); err != nil {
 		s.t.Error(err)
 	}
-	return tally
 }
 
 // stages are those of one process.

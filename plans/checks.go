@@ -52,7 +52,7 @@ func (d *decoder) wrong(path, format string, args ...any) { d.add(d.near(path), 
 
 func (d *decoder) imap(path string, i *IMAP) {
 	if d.good(path + ".address") {
-		d.portFits(path, i.Address, i.TLS, "143")
+		d.portFits(path, i.Address, "143")
 		i.Address = withPort(i.Address, "993", "143", i.TLS)
 	}
 	i.CAFile = d.caFile(path+".ca_file", i.CAFile)
@@ -82,7 +82,7 @@ func (d *decoder) imap(path string, i *IMAP) {
 
 // portFits finds an address whose port is known to want another kind of TLS
 // than the default.
-func (d *decoder) portFits(path, address, tls string, plain ...string) {
+func (d *decoder) portFits(path, address string, plain ...string) {
 	_, port := splitEndpoint(address)
 	if !d.has(path+".tls") && slices.Contains(plain, port) {
 		d.wrong(path+".address", "port %s begins without TLS; add tls: starttls, or use the port for implicit TLS", port)
@@ -211,7 +211,7 @@ func orOneOf(written string, words []string) string {
 // notices checks the plan's or a batch's notices.
 func (d *decoder) notices(path string, n *Notices) {
 	if d.good(path + ".smtp.address") {
-		d.portFits(path+".smtp", n.SMTP.Address, n.SMTP.TLS, "25", "587")
+		d.portFits(path+".smtp", n.SMTP.Address, "25", "587")
 	}
 	if n.SMTP.Address != "" {
 		n.SMTP.Address = withPort(n.SMTP.Address, "465", "587", n.SMTP.TLS)

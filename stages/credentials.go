@@ -42,7 +42,7 @@ func (c Credentials) Run(ctx context.Context, task pipeline.Task, journal pipeli
 	case pipeline.Apply:
 		return c.apply(ctx, task, journal)
 	case pipeline.Switch:
-		return c.change(ctx, task, journal)
+		return c.change(ctx, journal)
 	}
 	return pipeline.Result{}, fmt.Errorf("credentials have no step %q", task.Step)
 }
@@ -172,7 +172,7 @@ func (c Credentials) keep(ctx context.Context, task pipeline.Task, journal pipel
 // change switches routing. Its intent is the point of no return: from then on
 // the switch is asked for and completed, never undone. It uses what the ledger
 // keeps of the freeze, so that it can be completed without the plan.
-func (c Credentials) change(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+func (c Credentials) change(ctx context.Context, journal pipeline.Journal) (pipeline.Result, error) {
 	finish := func(text string) (pipeline.Result, error) {
 		return pipeline.Done(text), journal.End(ctx, "switch", ledger.Done, text, func(s *ledger.State) {
 			s.Phase, s.SwitchedAt = ledger.Switched, c.Now()

@@ -218,7 +218,7 @@ func (s *session) expunge(uids []uint32) error {
 		}
 		return nil
 	}
-	list, err := s.metadata("1:*", flagItems, 0)
+	list, err := s.metadata("1:*", flagItems)
 	if err != nil {
 		return err
 	}

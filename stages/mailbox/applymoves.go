@@ -159,7 +159,7 @@ func (r *pass) findMoved(to *job, it moveIntent, dst *session, placed map[uint32
 	if _, err := dst.examine(to.st.Target); err != nil {
 		return nil, err
 	}
-	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", "(UID)", 0)
+	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", "(UID)")
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (c *copier) inOrder(asked []int, out []outcome) (done bool, err error) {
 	if b.next != 0 && b.next < c.next { // it never stored what it said
 		return false, nil
 	}
-	list, err := dst.metadata(strconv.FormatUint(uint64(c.next), 10)+":*", "(UID)", 0)
+	list, err := dst.metadata(strconv.FormatUint(uint64(c.next), 10)+":*", "(UID)")
 	if err != nil {
 		return false, err
 	}

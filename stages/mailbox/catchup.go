@@ -104,7 +104,7 @@ func (r *pass) lookFor(ctx context.Context, l listed, sizes map[int64]bool, know
 	if _, err := dst.examine(l.wire); err != nil {
 		return err
 	}
-	list, err := dst.metadata("1:*", "(UID RFC822.SIZE)", 0)
+	list, err := dst.metadata("1:*", "(UID RFC822.SIZE)")
 	if err != nil {
 		return err
 	}

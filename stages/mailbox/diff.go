@@ -94,7 +94,7 @@ func (l *lane) diff(src *session, j *job) error {
 	if d.disorder {
 		j.fresh, j.ahead = nil, nil
 		sorted := func(s *session, set, items string, f func(meta)) error {
-			list, err := s.metadata(set, items, 0)
+			list, err := s.metadata(set, items)
 			for _, m := range list {
 				f(m)
 			}
@@ -144,7 +144,7 @@ func (r *pass) hold(j *job, m meta) {
 // details are dates, sizes and flags of messages.
 func (s *session) details(uids []uint32) (out []meta, err error) {
 	for _, set := range sets(uids) {
-		part, err := s.metadata(set, metaItems, 0)
+		part, err := s.metadata(set, metaItems)
 		if err != nil {
 			return nil, err
 		}

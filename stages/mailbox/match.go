@@ -334,7 +334,7 @@ func (s *session) digestMissing(ctx context.Context, uids []uint32, item string,
 
 // digestSingly asks one by one after a refusal of the whole set.
 func (s *session) digestSingly(ctx context.Context, set, item string, part map[uint32][]byte) error {
-	list, err := s.metadata(set, "(UID)", 0)
+	list, err := s.metadata(set, "(UID)")
 	if err != nil {
 		return err
 	}

@@ -185,7 +185,7 @@ func (r *pass) goneShapes(ctx context.Context, j *job, fresh map[int64]bool, gon
 	dated := map[uint32]int64{}
 	var ask []uint32
 	for _, set := range sets(targets) {
-		part, err := dst.metadata(set, "(UID INTERNALDATE)", 0)
+		part, err := dst.metadata(set, "(UID INTERNALDATE)")
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package mailbox
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,7 +8,7 @@ import (
 
 // present finds out whether the target still has what was verified before.
 // What it does not was removed there, unless it is more than MaxDelete.
-func (c *checking) present(ctx context.Context, final bool) (removed bool, err error) {
+func (c *checking) present(final bool) (removed bool, err error) {
 	st, p := c.job.st, c.proofs
 	b := c.job.target
 	if unchanged := b.modseq != 0 && b.seen() == p.Seen; unchanged && !c.job.scanned {

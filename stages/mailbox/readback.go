@@ -257,7 +257,7 @@ func (s *session) readBackSet(ctx context.Context, set, item string, digests map
 
 // readBackParts asks for bodies and the rest apart, after a refusal.
 func (s *session) readBackParts(ctx context.Context, set, item string, digests map[uint32][]byte, metas map[uint32]meta) error {
-	list, err := s.metadata(set, metaItems, 0)
+	list, err := s.metadata(set, metaItems)
 	if err != nil {
 		return err
 	}

@@ -192,11 +192,8 @@ const (
 
 // metadata lists the messages of the open folder in set, by UID. Only what
 // was asked for counts; a message told twice counts once, as told last.
-func (s *session) metadata(set, items string, since uint64) ([]meta, error) {
+func (s *session) metadata(set, items string) ([]meta, error) {
 	var out []meta
-	if since > 0 {
-		items += " (CHANGEDSINCE " + strconv.FormatUint(since, 10) + ")"
-	}
 	sorted := true
 	err := s.eachMeta(set, items, func(m meta) {
 		sorted = sorted && (len(out) == 0 || out[len(out)-1].uid < m.uid)
@@ -308,7 +305,7 @@ func (s *session) uids() ([]uint32, error) {
 	if s.box.messages == 0 {
 		return nil, nil
 	}
-	list, err := s.metadata("1:*", "(UID)", 0)
+	list, err := s.metadata("1:*", "(UID)")
 	if err != nil {
 		return nil, err
 	}

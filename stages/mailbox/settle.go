@@ -124,7 +124,7 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 	if b.next != 0 && b.next < from { // it said OK to messages that it never stored: their UIDs may be others' now
 		from, mapped = 1, spans{}
 	}
-	list, err := dst.metadata(strconv.FormatUint(uint64(from), 10)+":*", metaItems, 0)
+	list, err := dst.metadata(strconv.FormatUint(uint64(from), 10)+":*", metaItems)
 	if err != nil {
 		return rec, err
 	}

@@ -67,7 +67,7 @@ func (r *pass) landed(ctx context.Context, from, to *job, it moveIntent) (map[ui
 	if _, err := dst.examine(to.st.Target); err != nil {
 		return nil, err
 	}
-	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", "(UID INTERNALDATE)", 0)
+	list, err := dst.metadata(strconv.FormatUint(uint64(it.Next), 10)+":*", "(UID INTERNALDATE)")
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (c *checking) close(ctx context.Context) error {
 	}
 	noted = noted || mended
 	if final || c.job.scanned && !c.pass.Options.CatchUp && c.lane.tells() {
-		removed, err := c.present(ctx, final)
+		removed, err := c.present(final)
 		if err != nil {
 			return err
 		}
@@ -206,7 +206,7 @@ func (c *checking) metas(ctx context.Context, uids []uint32) (map[uint32]meta, e
 			return err
 		}
 		for _, set := range sets(uids) {
-			part, err := dst.metadata(set, metaItems, 0)
+			part, err := dst.metadata(set, metaItems)
 			if err != nil {
 				return err
 			}
