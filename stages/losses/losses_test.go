@@ -11,7 +11,7 @@ import (
 func TestEveryFindingHasItsDrawer(t *testing.T) {
 	tests := map[mailbox.Reason]losses.Drawer{
 		mailbox.TooLarge: losses.Lost, mailbox.Unreadable: losses.Lost, mailbox.Excluded: losses.Lost, mailbox.FolderRefused: losses.Lost,
-		mailbox.NotMail: losses.Lost, mailbox.FolderRenamed: losses.Converted, mailbox.KeywordDropped: losses.Converted, mailbox.Altered: losses.Converted,
+		mailbox.FolderRenamed: losses.Converted, mailbox.KeywordDropped: losses.Converted, mailbox.Altered: losses.Converted,
 	}
 	for reason, want := range tests {
 		items := losses.Of(mailbox.Survey{Findings: []mailbox.Skipped{{Folder: "A", Reason: reason}}}, nil)

@@ -155,7 +155,6 @@ const (
 	FolderRenamed  Reason = "folder-renamed"  // note: another name at the target
 	KeywordDropped Reason = "keyword-dropped" // note: the target cannot hold a keyword
 	Altered        Reason = "altered"         // note: the target changed it in a known way
-	NotMail        Reason = "not-mail"        // folder without mail (calendar, contacts)
 	Ambiguous      Reason = "ambiguous"       // cannot be told apart from one already there
 )
 
