@@ -38,7 +38,8 @@ lab: .ci/needs.ok
 
 test: .ci/needs.ok
 	go vet ./...
-	.ci/test -race -timeout 20m ./...
+	.ci/test -race -timeout 30m ./...
+	.ci/test -run 'TestAYear$$' ./pipeline
 
 check: lint
 	@unformatted=$$(gofmt -l cmd pipeline plans stages templates); \

@@ -7,11 +7,11 @@ import (
 	"godwit/pipeline/ledger"
 )
 
-// settleMoves carries over what the ledger has of services that the plan now
+// carryOver carries over what the ledger has of services that the plan now
 // has in another batch. One that is under way with passwords sealed for the old
 // batch stays there, and is left alone until the plan has it there again; it is
 // in what is returned.
-func (r *Runner) settleMoves(ctx context.Context) (strays map[string]bool, err error) {
+func (r *Runner) carryOver(ctx context.Context) (strays map[string]bool, err error) {
 	settled, err := r.Ledger.Kept(ctx, ledger.Key{}, keptPlan)
 	if err != nil || r.Plan.Digest != "" && string(settled) == r.Plan.Digest {
 		return nil, err
@@ -27,7 +27,7 @@ func (r *Runner) settleMoves(ctx context.Context) (strays map[string]bool, err e
 				if home == batch.Name {
 					continue
 				}
-				moved, err := r.settleMove(ctx, service.Name, home, batch.Name)
+				moved, err := r.carry(ctx, service.Name, home, batch.Name)
 				if err != nil {
 					return nil, err
 				}
@@ -47,7 +47,7 @@ func (r *Runner) settleMoves(ctx context.Context) (strays map[string]bool, err e
 // one can have others.
 const keptPlan = "plan"
 
-func (r *Runner) settleMove(ctx context.Context, service, from, to string) (bool, error) {
+func (r *Runner) carry(ctx context.Context, service, from, to string) (bool, error) {
 	states, err := r.Ledger.States(ctx, from)
 	if err != nil {
 		return false, err

@@ -43,7 +43,7 @@ func (r *Runner) jobs(ctx context.Context) ([]*job, error) {
 	if err != nil || len(awake) == 0 {
 		return nil, err
 	}
-	strays, err := r.settleMoves(ctx)
+	strays, err := r.carryOver(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -8,17 +8,23 @@
 //
 // What is due is a pure function of plan, lists, ledger and clock, so that
 // preview, status and a run after a crash see the same: due.go for accounts,
-// announce.go for checks and notices, promise.go for what was announced and what
-// that holds, night.go for windows, measured.go and forecast.go for how long it takes,
-// interruptions.go and status.go for what people read.
+// announce.go for checks and notices, events.go for notices of what happened since,
+// promise.go for what was announced and what that holds, breach.go and edits.go for
+// how the plan differs from it, night.go for windows, measured.go and forecast.go
+// for how long it takes, interruptions.go and status.go for what people read.
 //
-// Doing it: run.go chooses services, service.go goes through one and takes each
-// account's cutover in one go, task.go runs, settles and undoes one task,
-// conclude.go writes down what a notice promised. Nobody stays locked out:
-// release.go ends what a dead run left, guard.go and watch.go do so beside the
-// run, in a process of its own. rollback.go puts a service back when a person
-// says so. A task is tried again by what settle wrote; only a thaw is tried again
-// on the spot.
+// Doing it: run.go goes on until nothing is due, jobs.go chooses the services,
+// rest.go passes over whole batches, carry.go follows a service into another batch;
+// slots.go bounds how many accounts are worked on at once. service.go goes through a
+// service and takes each account's cutover in one go, task.go runs, settles and
+// undoes one task, journal.go writes rows and history, conclude.go writes down what a
+// notice promised.
+//
+// Nobody stays locked out: release.go ends what a dead run left, guard.go and
+// watch.go do so beside the run, in a process of its own, by a clock that nobody
+// sets (uptime_linux.go). rollback.go puts a service back when a person says so,
+// retry.go lets go on what waits for one. A task is tried again by what settle
+// wrote; only a thaw is tried again on the spot.
 //
 // Before a side effect a stage notes its intent in the Journal, after it the
 // outcome; an intent without an outcome means that the stage asks the world

@@ -28,13 +28,18 @@ func TestAYear(t *testing.T) {
 	}
 }
 
-// seeds are one, or as many as GODWIT_SEEDS says; GODWIT_SEED repeats one.
+// seeds are one, always the same; where GODWIT_LONG is set (make soak) another each
+// time the test is run. GODWIT_SEEDS says how many, GODWIT_SEED repeats one.
 func seeds() []uint64 {
 	if one, err := strconv.ParseUint(os.Getenv("GODWIT_SEED"), 10, 64); err == nil {
 		return []uint64{one}
 	}
 	n, err := strconv.Atoi(os.Getenv("GODWIT_SEEDS"))
-	if err != nil {
+	switch {
+	case err == nil:
+	case os.Getenv("GODWIT_LONG") != "":
+		n = 1
+	default:
 		return []uint64{1}
 	}
 	var list []uint64
@@ -45,12 +50,14 @@ func seeds() []uint64 {
 }
 
 // nights are forty, or as many as GODWIT_NIGHTS says: fewer to look into a fault.
+// With the race detector a few show what it can show; `make test` goes through
+// the whole year without it.
 func nights() int {
 	if n, err := strconv.Atoi(os.Getenv("GODWIT_NIGHTS")); err == nil {
 		return n
 	}
-	if testing.Short() {
-		return 8
+	if testing.Short() || raced {
+		return 6
 	}
 	return 40
 }

@@ -152,6 +152,19 @@ func TestEncryptedList(t *testing.T) {
 	}
 }
 
+// A list would have the key of all lists sent to the source as a password.
+func TestListsDoNotNameTheIdentity(t *testing.T) {
+	dir := write(t, map[string]string{
+		"plan.yaml": small, "keys/identity": "AGE-SECRET-KEY-CANARY\n",
+		"accounts.csv": "service,account,source_secret,target_secret\na.example,anna@a.example,file:keys/identity,x\n",
+	})
+	t.Setenv("GODWIT_IDENTITY", filepath.Join(dir, "keys", "identity"))
+	_, err := plans.Load(filepath.Join(dir, "plan.yaml"))
+	if err == nil || !strings.Contains(err.Error(), "names a file that is the plan's own") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestHugeFilesAreRefused(t *testing.T) {
 	row := "a.example,anna@a.example,x,y\n"
 	head := "service,account,source_secret,target_secret\n"

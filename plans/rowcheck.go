@@ -361,6 +361,9 @@ func (p *Plan) reserved(scheme, value string) bool {
 			dir = filepath.Clean(dir)
 			return value == dir || strings.HasPrefix(value, dir+string(filepath.Separator))
 		}
+		if identity := os.Getenv("GODWIT_IDENTITY"); identity != "" && sameFile(identity, filepath.Join(p.Dir, value)) {
+			return true
+		}
 		if value == filepath.Base(p.File) || below(p.Output.Dir) || p.Notices.Templates != "" && below(p.Notices.Templates) {
 			return true
 		}

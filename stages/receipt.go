@@ -2,6 +2,8 @@ package stages
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,10 +57,21 @@ type ReceiptMark struct {
 	Of   string `json:"of"` // what it was written of
 }
 
-// ReceiptName is the file of an account's receipt, below output.dir.
+// ReceiptName is the file of an account's receipt, below output.dir: the account
+// percent-encoded. Of one whose name no file system takes it is the beginning,
+// and a hash of the whole.
 func ReceiptName(key ledger.Key) string {
-	return path.Join(key.Batch, key.Service, "receipts", url.PathEscape(key.Account)+".json")
+	name := url.PathEscape(key.Account)
+	if len(name) > longestName {
+		sum := sha256.Sum256([]byte(key.Account))
+		name = name[:longestName-65] + "~" + hex.EncodeToString(sum[:])
+	}
+	return path.Join(key.Batch, key.Service, "receipts", name+".json")
 }
+
+// longestName leaves room for what stands around it while the file is written
+// (sheet.Stream), in the 255 bytes of a file's name.
+const longestName = 230
 
 // receipt writes the receipt of an account that has moved, unless it stands there
 // already. Where what is kept no longer adds up, the one before stays.

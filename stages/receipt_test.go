@@ -12,6 +12,7 @@ import (
 	"godwit/pipeline/ledger"
 	"godwit/stages"
 	"godwit/stages/receipt"
+	"godwit/stages/sheet"
 )
 
 // moved takes anna through freeze, final pass and switch.
@@ -132,5 +133,25 @@ func TestReceiptFollowsWhatTheUserDid(t *testing.T) {
 	}
 	if n := bytes.Count(file, []byte(`"\\Flagged"`)); n != 1 {
 		t.Errorf("%d messages are flagged:\n%s", n, fmt.Sprint(string(file)))
+	}
+}
+
+func TestReceiptNamesFitAnyFileSystem(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	must(t, err)
+	defer root.Close()
+	seen := map[string]bool{}
+	for _, account := range []string{
+		"a/../b@acme.example", "50%@acme.example",
+		strings.Repeat("é", 32) + "@" + strings.Repeat("é", 20) + ".example",
+		"a@" + strings.Repeat("long.", 48) + "example", "b@" + strings.Repeat("long.", 48) + "example",
+		"a@" + strings.Repeat("long.", 48) + "example.", // differs at the end alone
+	} {
+		name := stages.ReceiptName(ledger.Key{Batch: "one", Service: acme, Account: account})
+		must(t, sheet.Write(root, name, []byte(account)))
+		if dir := filepath.Dir(name); dir != "one/acme.example/receipts" || seen[name] {
+			t.Errorf("%q: %s", account, name)
+		}
+		seen[name] = true
 	}
 }

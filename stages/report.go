@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -35,12 +34,11 @@ type Report struct {
 	Vault  *vault.Vault
 }
 
-// Columns of report.csv, skipped.csv and passwords.csv (DESIGN, section 8).
+// Columns of report.csv and skipped.csv (DESIGN, section 8).
 var (
 	reportColumns       = []string{"service", "account", "target", "target_account", "status", "reason", "passwords", "folders", "messages", "bytes", "copied", "already_there", "skipped", "passes", "notified_at", "frozen_at", "released_at", "interruption_seconds", "verified", "plan_revision"}
 	skippedColumns      = []string{"service", "account", "folder", "uid", "message_id", "date", "bytes", "reason"}
 	interruptionColumns = []string{"accounts", "median_seconds", "p95_seconds", "longest_seconds"}
-	passwordColumns     = []string{"service", "account", "target_account", "temporary_password", "webmail", "valid_until"}
 )
 
 // Name is the stage's word in plans, ledger and logs.
@@ -57,6 +55,7 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 		rows[s.Key] = s
 	}
 	whole := pages{extra: extraColumns(task.Batch)}
+	var unwritten error // one customer's files keep no other's from being written
 	for service := range r.services(task.Batch, states) {
 		own := pages{extra: extraColumns(task.Batch)}
 		for _, a := range service.Accounts {
@@ -64,16 +63,12 @@ func (r Report) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 				return pipeline.Result{}, err
 			}
 			key := ledger.Key{Batch: task.Batch.Name, Service: service.Name, Account: a.Address}
-			if err := r.receipt(ctx, a, rows[key], journal); err != nil {
-				return pipeline.Result{}, err
-			}
+			unwritten = errors.Join(unwritten, r.receipt(ctx, a, rows[key], journal))
 		}
-		if err := r.customer(ctx, task.Batch, service.Name, own, journal); err != nil {
-			return pipeline.Result{}, err
-		}
+		unwritten = errors.Join(unwritten, r.customer(ctx, task.Batch, service.Name, own, journal))
 	}
 	name := task.Batch.Name
-	return pipeline.Done("reports written"), errors.Join(
+	return pipeline.Done("reports written"), errors.Join(unwritten,
 		r.write(path.Join(name, "report.csv"), whole.header(reportColumns), whole.report),
 		r.write(path.Join(name, "skipped.csv"), skippedColumns, whole.skipped),
 		r.write(path.Join(name, "interruptions.csv"), interruptionColumns, interruptions(states)))
@@ -201,20 +196,8 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	if err != nil {
 		return err
 	}
-	own.passwords = append(own.passwords, []string{a.Service, a.Address, a.TargetAccount, password, r.target(a).Webmail, r.time(pipeline.NightFor(b, state).Start.Add(b.Passwords.ValidFor))})
+	own.passwords = append(own.passwords, r.passwordRow(b, a, state, password))
 	return nil
-}
-
-// listed says that the account's password stands in the list: once it is set on
-// the target, whatever the plan says now; before that, as the plan says.
-func (r Report) listed(b *plans.Batch, a plans.Account, state ledger.State) bool {
-	switch {
-	case !state.PasswordSet.IsZero():
-		return true
-	case state.PasswordAt.IsZero(), a.Passwords != "temporary", a.Action == "skip":
-		return false
-	}
-	return b.Passwords.Deliver == "before" || r.target(a).Admin.Name == "list"
 }
 
 // target is where the account goes; empty if the plan no longer has it.
@@ -334,14 +317,6 @@ func (r Report) skippedRow(a plans.Account, s mailbox.Skipped, reason string) []
 	return []string{a.Service, a.Address, s.Folder, uid, s.MessageID, r.time(s.Date), size, reason}
 }
 
-func (r Report) password(ctx context.Context, key ledger.Key) (string, error) {
-	sealed, err := r.Ledger.Kept(ctx, key, keptPassword)
-	if err != nil {
-		return "", err
-	}
-	return r.Vault.Reveal(key.Batch, key.Account, sealed)
-}
-
 func (r Report) time(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -359,39 +334,7 @@ func (r Report) customer(ctx context.Context, b *plans.Batch, service string, ow
 	if err != nil || len(own.passwords) == 0 {
 		return err
 	}
-	data, err := r.style().EncodeSecrets(append([][]string{passwordColumns}, own.passwords...), 3)
-	if err != nil {
-		return err
-	}
-	name := path.Join(dir, "passwords.csv")
-	if len(b.Passwords.EncryptTo) == 0 {
-		return r.put(name, data)
-	}
-	return r.sealed(ctx, b, service, name+".age", data, journal)
-}
-
-// sealed writes an age file once: again only when the list has changed.
-func (r Report) sealed(ctx context.Context, b *plans.Batch, service, name string, data []byte, journal pipeline.Journal) error {
-	mark, err := r.Vault.Mark(b.Name, data)
-	if err != nil {
-		return err
-	}
-	kept := "list/" + service
-	have, err := journal.Get(ctx, kept)
-	if err != nil {
-		return err
-	}
-	if _, missing := r.Output.Stat(name); missing == nil && bytes.Equal(have, mark) {
-		return nil
-	}
-	out, err := sheet.Encrypt(data, b.Passwords.EncryptTo)
-	if err != nil {
-		return fmt.Errorf("passwords.encrypt_to: %w", err)
-	}
-	if err := r.put(name, out); err != nil {
-		return err
-	}
-	return journal.Put(ctx, map[string][]byte{kept: mark})
+	return r.passwordList(ctx, b, service, own.passwords, journal)
 }
 
 func (r Report) style() sheet.Style {

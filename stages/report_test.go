@@ -191,6 +191,18 @@ func TestReportOfACustomerHoldsNobodyElse(t *testing.T) {
 	}
 }
 
+func TestReportOfOneCustomerKeepsNobodysFromBeingWritten(t *testing.T) {
+	h := newHoster(t)
+	h.put("out/one/acme.example/report.csv/in the way", "")
+	task := pipeline.Task{Stage: pipeline.Report, Batch: h.plan.Batches[0]}
+	if _, err := h.report().Run(t.Context(), task, h.journal(task.Key())); err == nil || !strings.Contains(err.Error(), "acme.example/report.csv") {
+		t.Errorf("got %v", err)
+	}
+	if all, own := h.sheet("one/report.csv"), h.sheet("one/zeta.example/report.csv"); len(all) != 3 || len(own) != 1 {
+		t.Errorf("%d rows for the operator, %d for the other customer", len(all), len(own))
+	}
+}
+
 func TestReportCellsAreNoFormulas(t *testing.T) {
 	h := told(t)
 	h.reports()

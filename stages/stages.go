@@ -1,5 +1,10 @@
 // Package stages holds the steps of a migration, one file each, in the order of
 // All. The folders below are the tools they use; those know no plan.
+//
+// Some steps have a second file for what one of them shares or grows by:
+// foretell.go is what validate finds out of losses, passwordlist.go and
+// receipt.go are files of report, rescue.go thaws where freeze cannot be asked.
+// Beside the way stand rollback.go and audit.go: a person asks for them.
 package stages
 
 import (

@@ -354,12 +354,12 @@ func TestABadOverrideIsNamedWithItsLine(t *testing.T) {
 	}
 }
 
-func TestLoadIsFast(t *testing.T) {
-	const most = 2 * time.Second // 8 ms measured; room for -race on a busy machine
-	start := time.Now()
-	load(t, nil)
-	if took := time.Since(start); took > most {
-		t.Errorf("took %s", took)
+// Every command that runs a plan loads the templates: 8 ms measured.
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		if _, err := templates.Load(nil); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -27,7 +30,7 @@ func prepareOutput(ctx context.Context, plan *plans.Plan) (*os.Root, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("output.dir %s is not a folder (a link?): name the folder itself", dir)
 	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
+	if !belongsToUs(info) {
 		return nil, fmt.Errorf("output.dir %s belongs to another user, who could change ledger, lists and keys: chown it, or choose another", dir)
 	}
 	if info.Mode().Perm() != 0o700 {
@@ -43,6 +46,29 @@ func prepareOutput(ctx context.Context, plan *plans.Plan) (*os.Root, error) {
 		return nil, err
 	}
 	return root, sheet.Write(root, ".gitignore", []byte("*\n"))
+}
+
+func belongsToUs(info fs.FileInfo) bool {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || int(owner.Uid) == os.Geteuid()
+}
+
+// ours refuses a ledger that somebody else may have put there: it says how to
+// thaw, so who writes it has us run any program.
+func ours(ledger string) error {
+	for _, name := range []string{filepath.Dir(ledger), ledger, ledger + "-wal"} {
+		info, err := os.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !belongsToUs(info) {
+			return fmt.Errorf("%s belongs to another user, and the ledger names programs that godwit runs: run godwit as that user, or chown it", name)
+		}
+	}
+	return nil
 }
 
 // trackedBelow is the first file that git tracks in dir, "" if there is none

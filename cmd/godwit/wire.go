@@ -49,6 +49,9 @@ func outputDir(plan *plans.Plan) string {
 // openLedger takes the plan's lock. A run that holds it already is exit code 3,
 // a mix of rehearsal and real run exit code 2.
 func openLedger(ctx context.Context, file string, rehearsal bool) (ledger.Ledger, error) {
+	if err := ours(file); err != nil {
+		return nil, exit{exitWrong, err}
+	}
 	l, err := afterGuard(ctx, file, rehearsal)
 	switch {
 	case errors.Is(err, ledger.ErrBusy):

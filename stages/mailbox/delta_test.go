@@ -2,6 +2,7 @@ package mailbox_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -154,7 +155,7 @@ func TestDeltaAsksLittle(t *testing.T) {
 			run(t, p)
 			a.fetched.Store(0)
 			a.vanished.Store(0)
-			change(imap.FlagFlagged, 7, 300)
+			change(imap.FlagFlagged, 7, 100)
 			change(imap.FlagDeleted, 3, 50, 51, n)
 			c.add("INBOX", mail("new", "s", "new"), day)
 			if res := run(t, p); res.Copied != 1 || res.Updated != 2 || res.Deleted != 4 {
@@ -167,6 +168,50 @@ func TestDeltaAsksLittle(t *testing.T) {
 				t.Errorf("VANISHED was told: %v", got)
 			}
 			same(t, from, to)
+		})
+	}
+}
+
+// TestDeletedParent proves on real servers that a folder that was deleted while
+// another lies below it is gone, however the server goes on listing it, and
+// that its mail goes at the target as any other that was deleted.
+func TestDeletedParent(t *testing.T) {
+	for _, format := range []string{"maildir:~/Maildir", "maildir:~/Maildir:LAYOUT=fs", "sdbox:~/sdbox", "mdbox:~/mdbox"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			d := startDovecot(t, slashes+"mail_location = "+format+"\n")
+			from, to := d.account(), d.account()
+			c := dial(t, from)
+			c.must(c.Create("A", nil).Wait())
+			c.must(c.Create("A/below", nil).Wait())
+			for i := range 6 {
+				c.add("A", mail(fmt.Sprint(i), "s", fmt.Sprint("text ", i)), day)
+			}
+			c.add("A/below", mail("below", "s", "below"), day)
+			c.add("INBOX", mail("inbox", "s", "inbox"), day)
+			p := mailbox.Pass{Source: from, Target: to, Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
+			run(t, p)
+			c.must(c.Delete("A").Wait())
+			if _, err := p.Run(t.Context()); !errors.Is(err, mailbox.ErrTooManyDeletions) {
+				t.Errorf("six deletions: %v, want ErrTooManyDeletions", err)
+			}
+			p.Options.MaxDelete = 1
+			if res := run(t, p); res.Deleted != 6 || len(res.Skipped) > 0 || res.Messages != 2 {
+				t.Errorf("got %+v, want 6 messages deleted and nothing named", res)
+			}
+			if got := dial(t, to).in("A"); len(got) > 0 {
+				t.Errorf("the target keeps %v", got)
+			}
+			if got := dial(t, to).in("A/below"); len(got) != 1 {
+				t.Errorf("below it are %v", got)
+			}
+			c.must(c.Create("A", nil).Wait())
+			c.add("A", mail("anew", "s", "anew"), day)
+			if res := run(t, p); res.Copied != 1 || res.Deleted+len(res.Skipped) > 0 {
+				t.Errorf("made anew: %+v", res)
+			}
+			same(t, from, to)
+			verified(t, p, "content")
 		})
 	}
 }

@@ -53,6 +53,13 @@ func refused(err error) (refusal, bool) {
 	return r, ok
 }
 
+// unknown tells whether a refusal means that there is no such folder. Dovecot
+// answers DELETE with the code (RFC 5530), and EXAMINE without.
+func unknown(err error) bool {
+	r, no := refused(err)
+	return no && (r.Code == "NONEXISTENT" || strings.HasPrefix(strings.ToLower(r.Text), "mailbox doesn't exist"))
+}
+
 // fromLibrary turns the library's error into ours, so that there is one way to
 // classify.
 func fromLibrary(err error) error {

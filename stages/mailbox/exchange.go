@@ -20,7 +20,7 @@ type exchange struct {
 	on      func(*response)                                   // untagged responses; may be nil
 	body    func(uid uint32, size int64, lit io.Reader) error // bodies, streamed; may be nil
 	wants   map[uint32]bool                                   // whose messages, where others are in flight as well
-	flood   int                                               // untagged responses allowed
+	flood   int                                               // responses allowed that end no command
 	news    chan int                                          // see goAhead
 	done    chan struct{}
 	once    sync.Once
@@ -31,6 +31,8 @@ type exchange struct {
 }
 
 const flood = 20000
+
+var errFlood = fmt.Errorf("%w: a flood of answers nobody asked for", errHostile)
 
 // start begins an exchange of n commands and returns their tags.
 func (w *wire) start(n int, x *exchange) ([]string, error) {
@@ -67,21 +69,24 @@ func (w *wire) start(n int, x *exchange) ([]string, error) {
 
 // take is called by the reader for each response; true ends the exchange.
 func (x *exchange) take(w *wire, r *response) bool {
+	i, ok := x.tags[r.tag]
+	if !ok {
+		x.flood--
+	}
+	if x.flood < 0 {
+		_ = w.fail(errFlood) // the same error
+		return false
+	}
 	switch r.tag {
 	case "+":
 		x.tell(goOn)
 		return false
 	case "*":
-		if x.flood--; x.flood < 0 {
-			_ = w.fail(fmt.Errorf("%w: a flood of answers nobody asked for", errHostile)) // the same error
-			return false
-		}
 		if x.on != nil {
 			x.on(r)
 		}
 		return false
 	}
-	i, ok := x.tags[r.tag]
 	if !ok && x.body != nil && r.tag != "" { // a piece of a message whose length was a lie
 		_ = w.fail(fmt.Errorf("%w: a message goes on behind its end", errHostile)) // the same error
 		return false

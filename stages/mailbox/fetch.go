@@ -172,6 +172,7 @@ type fetching struct {
 	buf     []byte // where bodies go as long as there is room
 	budget  int64
 	over    bool // one was larger than the budget
+	guessed bool // whose the last body is: its UID is still to come
 	err     error
 }
 
@@ -198,14 +199,22 @@ func (l *lane) ask(j *job, list []meta, buf []byte) *fetching {
 		asked[m.uid] = true
 	}
 	f.x = bodiesOf(func(uid uint32, size int64, lit io.Reader) error {
-		if uid == 0 && len(list) == 1 {
-			uid = list[0].uid // the UID comes after the body; only one was asked for
+		if uid == 0 && len(list) == 1 && f.part[list[0].uid] == nil {
+			uid, f.guessed = list[0].uid, true // the UID comes after the body; only one was asked for
 		}
 		if !asked[uid] || len(f.part[uid]) > 0 {
 			return nil
 		}
 		return f.take(uid, size, lit)
 	})
+	on := f.x.on
+	f.x.on = func(r *response) {
+		if f.guessed && uidOf(r) != list[0].uid { // it was that of another FETCH under way
+			delete(f.part, list[0].uid)
+		}
+		f.guessed = false
+		on(r)
+	}
 	f.x.wants = asked
 	f.err = src.w.send("UID FETCH "+sets(uids)[0]+" (UID BODY.PEEK[])", f.x)
 	return f

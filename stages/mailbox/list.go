@@ -14,6 +14,7 @@ type listed struct {
 	special    string   // \Sent, \Trash…; "" for none
 	subscribed bool
 	noselect   bool
+	absent     bool // the server says that it has no such folder
 	foreign    bool // in another user's or a shared namespace
 	box        box
 	told       bool // box holds what the server said
@@ -63,7 +64,7 @@ func (s *session) folders() ([]listed, space, error) {
 		sp.place(&list[i])
 	}
 	guessSpecial(list)
-	return list, sp, s.fillCounts(list, counts)
+	return list, sp, s.fillCounts(list, counts, sp.delim)
 }
 
 func (s *session) listItems() string {
@@ -101,7 +102,10 @@ func (s *session) list(command string, sp *space) (list []listed, counts map[str
 // fillCounts adds STATUS to the folders, asking for those not told yet, and
 // opens what STATUS says nothing of: a folder whose UIDVALIDITY is not known
 // would look like one that was replaced.
-func (s *session) fillCounts(list []listed, counts map[string]box) error {
+//
+// Dovecot on Maildir++ goes on listing a folder that was deleted while others
+// lie below it as if it could be opened. It is what others list as \Noselect.
+func (s *session) fillCounts(list []listed, counts map[string]box, delim string) error {
 	var ask []string
 	for _, l := range list {
 		if _, ok := counts[l.wire]; !ok && !l.noselect && !l.foreign {
@@ -125,6 +129,9 @@ func (s *session) fillCounts(list []listed, counts map[string]box) error {
 		}
 		b, err := s.examine(l.wire)
 		if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) {
+			_, clean := decodeName(l.wire) // else it may only not understand itself
+			l.absent = unknown(err)
+			l.noselect = l.absent && clean && hasBelow(list, l.wire, delim)
 			continue // it is named when it is scanned
 		}
 		if err != nil {
@@ -133,6 +140,11 @@ func (s *session) fillCounts(list []listed, counts map[string]box) error {
 		l.box = b
 	}
 	return nil
+}
+
+// hasBelow tells whether a folder is listed below another.
+func hasBelow(list []listed, wire, delim string) bool {
+	return delim != "" && slices.ContainsFunc(list, func(l listed) bool { return strings.HasPrefix(l.wire, wire+delim) })
 }
 
 // hidden finds folders of the target that earlier passes went to and that LIST

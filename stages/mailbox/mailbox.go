@@ -3,17 +3,39 @@
 // It knows no plan and no stage.
 //
 //	Pass.Run    list -> settle -> scan -> moves -> check -> create -> apply
-//	            (pass.go)  (settle.go) (scan.go) (moves.go)  (create.go) (apply.go)
-//	apply       transfer.go fetches groups, copier.go appends them, append.go
-//	            is how they go over the wire: the place to make it faster
+//	            (jobs.go)  (settle.go) (scan.go) (moves.go)  (create.go) (apply.go)
+//
+// A pass (pass.go) has lanes (lane.go), each a connection to either side, and a
+// job for each folder. Whoever changes one of its steps finds beside it:
+//
+//	list        list.go, space.go and utf7.go read the folders; special.go,
+//	            folders.go and spelling.go tell where each goes; renamed.go knows
+//	            it again under another name, void.go looks twice at a target
+//	            that shows nothing
+//	settle      tail.go pairs what stands at a folder's end; settlemove.go does so
+//	            for moves
+//	scan        diff.go holds a listing against the map, compare.go its flags;
+//	            match.go where there is no map; catchup.go after the switch
+//	moves       applymoves.go moves the copies; absent.go, where there are none
+//	apply       transfer.go and fetch.go fetch groups, copier.go and flight.go send
+//	            them, append.go is how they go over the wire: the place to make it
+//	            faster; stream.go for large ones, arrived.go and late.go for lost
+//	            answers
 //	beside it   readers.go reads the target back: readback.go fetches, judge.go
 //	            compares, proof.go keeps, prove.go looks again at what is in
 //	            doubt; verify.go ends a folder, present.go counts; receipt.go
-//	            writes it all down for people
+//	            writes it all down for people, and audit.go holds a mailbox
+//	            against it later
+//	before it   survey.go looks and changes nothing
 //	and home    back.go is a pass the other way, of a rollback; backtwin.go
-//	            tells what is no arrival
-//	the ledger  state.go: what is kept, and under which keys
-//	the wire    connect.go signs in with the library; wire.go stands under it
+//	            tells what is no arrival, backstore.go keeps it apart, side.go
+//	            names the sides
+//	the ledger  state.go: what is kept, and under which keys; uidmap.go, spans.go
+//	            and mapcode.go keep it small; digest.go: what stands for content
+//	the wire    connect.go signs in with the library, tls.go below it; wire.go
+//	            stands under both, with exchange.go and parse.go; session.go is
+//	            an open connection, alive.go keeps it open, slots.go bounds how
+//	            many there are; errors.go reads refusals
 //
 // The library (go-imap) greets, signs in and keeps the capabilities. The
 // commands that carry data are sent and read here, through wire.do, because the

@@ -36,10 +36,11 @@ func (t token) number() uint64 {
 type response struct {
 	lines [][]byte // without the line end; each but the last ends in {n}
 	lits  [][]byte
-	tag   string // "*", "+" or a tag
-	word  string // upper case: OK, LIST, FETCH…
-	num   uint32 // of "* 12 FETCH"
-	rest  int    // where in lines[0] the data begin
+	tag   string    // "*", "+" or a tag
+	word  string    // upper case: OK, LIST, FETCH…
+	num   uint32    // of "* 12 FETCH"
+	rest  int       // where in lines[0] the data begin
+	taker *exchange // who has the bodies in it
 }
 
 // head reads tag, number and word of the first line.

@@ -173,6 +173,41 @@ func TestQuirks(t *testing.T) {
 	}
 }
 
+// A source that works on two FETCHes at once and tells a UID behind the body, as
+// RFC 9051 lets it, must not have one message stored as another.
+func TestMixedFetchesWithTheUIDLast(t *testing.T) {
+	first, second := plainMessage(1), plainMessage(2)
+	first.size, second.size = "900000", "900000" // each is asked for by itself
+	held := ""
+	s := &script{caps: sourceCaps, messages: []scripted{first, second}, say: func(s *script, c string) (string, bool, bool) {
+		list, body := s.isBody(c)
+		if !body || len(list) != 1 || held == "done" {
+			return "", false, false
+		}
+		if held == "" {
+			held = s.tag
+			return "", true, false
+		}
+		last := func(m scripted) string {
+			return fmt.Sprintf("* %d FETCH (BODY[] {%d}\r\n%s UID %d)\r\n", m.uid, len(m.body), m.body, m.uid)
+		}
+		answer := last(second) + last(first) + held + " OK done\r\nTAG OK done\r\n"
+		held = "done"
+		return answer, true, false
+	}}
+	target := startMemory(t, modern...).account(t)
+	res := run(t, mailbox.Pass{Source: s.start(t), Target: target, Store: newMemory()})
+	got := fmt.Sprint(dial(t, target).contents())
+	for _, m := range []string{"m1", "m2"} {
+		if strings.Count(got, m) != 1 {
+			t.Errorf("%s is there %d times: %s", m, strings.Count(got, m), got)
+		}
+	}
+	if res.Copied != 2 || len(res.Skipped) > 0 {
+		t.Errorf("got %+v", res)
+	}
+}
+
 // TestServersThatEndThePass holds what ends a pass against what is said.
 func TestServersThatEndThePass(t *testing.T) {
 	answer := func(command, answer string) *script {
@@ -198,6 +233,9 @@ func TestServersThatEndThePass(t *testing.T) {
 		"silence":                     {answer("LIST", ""), nil, "no answer"},
 		"an endless line":             {answer("LIST", "* LIST "+strings.Repeat("x", 3<<20)), nil, "line of more"},
 		"a flood":                     {answer("LIST", strings.Repeat("* 1 EXISTS\r\n", 200000)), nil, "flood"},
+		"a flood of words":            {answer("LIST", strings.Repeat("nobody asked\r\n", 200000)), nil, "flood"},
+		"a flood of wishes":           {answer("LIST", strings.Repeat("+ go on\r\n", 200000)), nil, "flood"},
+		"a flood before all":          {&script{greeting: strings.Repeat("* LIST () NIL x\r\n", 200000)}, nil, "flood"},
 		"a huge value":                {answer("LIST", "* LIST () \"/\" {50000000}\r\n"), nil, "where a short one belongs"},
 		"escape and bidi in the text": {answer("LIST", "TAG NO \x1b[31m red \u202e evil \x07\r\n"), nil, "red"},
 		"a panic of a parser, if any": {answer("LIST", "* LIST ((((((((((((((((((((((((((\r\n* LIST\r\n* 1\r\n* \r\nTAG NO stop\r\n"), nil, "stop"},

@@ -32,9 +32,17 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := j.st.load(ctx, l.pass.Store, j.key); err != nil {
 		return err
 	}
+	if err := l.believe(ctx, j); err != nil {
+		return err
+	}
 	if j.missed {
 		j.st.note(Skipped{Folder: j.name, Reason: Removed, Detail: fmt.Sprintf("%d messages, with the folder", j.st.uids.live())})
 		j.st.remove()
+		changes := map[string][]byte{} // also where the source has nothing new
+		j.st.save(changes, j.key)
+		if err := put(ctx, l.pass.Store, changes); err != nil {
+			return err
+		}
 	}
 	if err := l.settle(ctx, j); err != nil {
 		return err

@@ -110,8 +110,8 @@ type streaming struct {
 	err      error
 }
 
-func (s *streaming) take(_ uint32, size int64, lit io.Reader) error {
-	if s.begun || size == 0 {
+func (s *streaming) take(uid uint32, size int64, lit io.Reader) error {
+	if s.begun || size == 0 || uid != 0 && uid != s.m.uid {
 		return nil
 	}
 	if limit := s.c.lane.pass.limit; limit > 0 && size > limit {

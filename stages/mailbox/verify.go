@@ -124,7 +124,7 @@ func (c *checking) sameFolders() bool {
 	case !st.Complete:
 		c.differs(proof{}, Missing, "the last pass did not come to its end")
 	case st.uids.n == 0:
-		return true
+		return j.exists
 	case !j.exists || j.target.validity != st.TargetValidity:
 		c.differs(proof{}, Missing, "the target folder is gone or was replaced")
 	case j.source.box.validity != 0 && j.source.box.validity != st.SourceValidity:

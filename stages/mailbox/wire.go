@@ -54,6 +54,7 @@ type wire struct {
 	br      *bufio.Reader // read side: reader goroutine only
 	pend    []byte
 	greeted bool
+	stray   int    // responses one after the other for the library, or for nobody
 	line    []byte // beginning of a library command not yet ended; encoder lock
 
 	mu      sync.Mutex
@@ -220,7 +221,7 @@ func (w *wire) response() (*response, error) {
 			if err := x.takeBody(r, n, w.br); err != nil {
 				return nil, err
 			}
-			r.lits = append(r.lits, nil)
+			r.lits, r.taker = append(r.lits, nil), x
 			continue
 		}
 		if n > maxLiteral {
@@ -313,12 +314,17 @@ func (w *wire) route(r *response) []byte {
 		w.mu.Unlock()
 	}
 	if x := w.owner(r); x != nil {
+		w.stray = 0
 		if x.take(w, r) {
 			w.mu.Lock()
 			w.queue = slices.DeleteFunc(slices.Clone(w.queue), func(y *exchange) bool { return y == x })
 			w.mu.Unlock()
 			x.end(x.err)
 		}
+		return nil
+	}
+	if w.stray++; w.stray > flood {
+		_ = w.fail(errFlood)
 		return nil
 	}
 	if !w.greeted || r.tag != "*" && r.tag != "+" {
@@ -337,6 +343,9 @@ func (w *wire) owner(r *response) *exchange {
 	w.mu.Unlock()
 	if len(queue) == 0 {
 		return nil
+	}
+	if r.taker != nil {
+		return r.taker
 	}
 	if len(queue) == 1 {
 		return queue[0]

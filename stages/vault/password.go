@@ -27,6 +27,10 @@ const (
 // policy may force a shorter one.
 const Shortest = 10
 
+// longest is the most that a policy may ask for: it is the target's word, and
+// beyond this nobody types it.
+const longest = 128
+
 // draws bounds how often a password is drawn for a policy that asks for much.
 const draws = 2_000_000
 
@@ -87,6 +91,9 @@ type rules struct {
 
 func rulesOf(n int, p platform.Policy) (rules, error) {
 	r := rules{length: max(n, p.MinLength), min: p}
+	if p.MinLength > longest {
+		return r, fmt.Errorf("the target's password policy asks for %d characters; at most %d are made", p.MinLength, longest)
+	}
 	if p.MaxLength > 0 {
 		r.length = min(r.length, p.MaxLength)
 	}

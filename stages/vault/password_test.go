@@ -131,6 +131,7 @@ func TestAPolicyThatCannotBeMetIsSaid(t *testing.T) {
 		"too many digits":      {MinDigits: 15, MaxLength: 16},
 		"no letters":           {Allowed: `[0-9]`},
 		"an expression broken": {Allowed: `[`},
+		"gigabytes":            {MinLength: 1 << 40},
 	} {
 		if p, err := vault.Generate(16, policy); err == nil {
 			t.Errorf("%s: got %d characters, want an error", name, len(p))

@@ -83,15 +83,17 @@ func (d *Driver) SetPassword(ctx context.Context, r platform.Request, password s
 		return hide(err, password)
 	}
 	if answer.Message != "" {
-		return fmt.Errorf("SetPassword: the password was set against the account's policy: %s", strings.ReplaceAll(printable(string(answer.Message)), password, "[secret]"))
+		return fmt.Errorf("SetPassword: the password was set against the account's policy: %s", printable(strings.ReplaceAll(string(answer.Message), password, "[secret]")))
 	}
 	return nil
 }
 
-// hide keeps a password out of an error in which the server quotes it.
+// hide keeps a password out of an error in which the server quotes it. The fault
+// must not be wrapped yet: what wraps it has its words already.
 func hide(err error, password string) error {
 	var f *Fault
-	if errors.As(err, &f) && strings.Contains(f.Reason, password) {
+	if errors.As(err, &f) {
+		f.Code = strings.ReplaceAll(f.Code, password, "[secret]")
 		f.Reason = strings.ReplaceAll(f.Reason, password, "[secret]")
 	}
 	return err

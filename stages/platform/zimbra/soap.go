@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"godwit/stages/platform"
 )
@@ -24,10 +25,12 @@ const (
 // Fault is an answer that says no. Code is what a caller decides by, such as
 // account.NO_SUCH_ACCOUNT; Reason is the server's text, for the operator.
 type Fault struct {
-	Code, Reason string
+	Request, Code, Reason string
 }
 
-func (f *Fault) Error() string { return f.Code + ": " + printable(f.Reason) }
+func (f *Fault) Error() string {
+	return f.Request + ": " + printable(f.Code) + ": " + printable(f.Reason)
+}
 
 // Unwrap sorts the codes that go away by themselves.
 func (f *Fault) Unwrap() error {
@@ -87,7 +90,7 @@ func (d *Driver) signedIn(ctx context.Context) (string, error) {
 	}
 	body := map[string]any{"name": d.config.Login, "password": password}
 	if err := d.post(ctx, "Auth", "", body, &answer, false); err != nil {
-		return "", err
+		return "", hide(err, password)
 	}
 	if answer.AuthToken == "" {
 		return "", errors.New("the server gave no token; an administrator with a second factor cannot be used, make one without")
@@ -227,7 +230,7 @@ func fault(name string, raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &f); err != nil || f.Detail.Error.Code == "" {
 		return fmt.Errorf("%s: a fault that cannot be read", name)
 	}
-	return fmt.Errorf("%s: %w", name, &Fault{string(f.Detail.Error.Code), string(f.Reason.Text)})
+	return &Fault{name, string(f.Detail.Error.Code), string(f.Reason.Text)}
 }
 
 // tooDeep is asked before decoding, which would follow every level.
@@ -280,10 +283,11 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// printable keeps a server's text from reaching a terminal raw, or at length.
+// printable keeps a server's text from reaching a terminal raw, or at length:
+// control, direction and invisible characters become blanks.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

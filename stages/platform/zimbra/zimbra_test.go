@@ -203,6 +203,39 @@ func TestAWrongAdministratorsPasswordIsNotQuoted(t *testing.T) {
 	}
 }
 
+// Servers that quote a secret, or speak to the operator's terminal.
+func TestWhatAServerQuotesIsHarmless(t *testing.T) {
+	const secret = "canary-47abc"
+	fault := func(code, reason string) string {
+		return fmt.Sprintf(`{"Body":{"Fault":{"Reason":{"Text":"%s"},"Detail":{"Error":{"Code":"%s"}}}}}`, reason, code)
+	}
+	tests := map[string]struct{ request, answer string }{
+		"in the reason of a sign-in":    {"Auth", fault("account.AUTH_FAILED", "no: "+secret)},
+		"in the reason of a refusal":    {"SetPassword", fault("service.FAILURE", "not "+secret)},
+		"in a code":                     {"SetPassword", fault("account."+secret, "no")},
+		"where a long message is cut":   {"SetPassword", fmt.Sprintf(`{"Body":{"SetPasswordResponse":{"message":%q}}}`, strings.Repeat("x", 293)+secret)},
+		"a code that moves the cursor":  {"GetAccount", fault(`x\u001b[2Jy`, "no")},
+		"a reason that turns the line":  {"GetAccount", fault("x", "evil \u202e txt\u200b")},
+		"a code that does not end soon": {"GetAccount", fault(strings.Repeat("x", 1<<20), "no")},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := zimbratest.New(t)
+			s.Add(anna.Account, "old", nil)
+			s.AdminPassword = secret
+			s.AnswerNext(tt.request, tt.answer)
+			err := driver(t, s).SetPassword(t.Context(), anna, secret)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			text := err.Error()
+			if strings.Contains(text, secret[:7]) || strings.ContainsAny(text, "\x1b\u202e\u200b") || len(text) > 2000 {
+				t.Errorf("got %.3000q", text)
+			}
+		})
+	}
+}
+
 func TestInspect(t *testing.T) {
 	s := zimbratest.New(t)
 	s.COS["zimbraMailTrashLifetime"] = "30d"

@@ -49,6 +49,11 @@ func (s *Server) serve(w http.ResponseWriter, name, token string, body object) {
 	if !s.before(w, how) {
 		return
 	}
+	if body, ok := s.answers[name]; ok {
+		delete(s.answers, name)
+		_, _ = io.WriteString(w, body)
+		return
+	}
 	out, err := s.do(name, token, body)
 	switch how {
 	case Lost:

@@ -48,6 +48,7 @@ type Server struct {
 	tokens   map[string]int      // uses
 	failures map[string][]Failure
 	failAt   map[int]Failure
+	answers  map[string]string
 	log      []string
 	server   *httptest.Server
 }
@@ -80,7 +81,7 @@ func New(t testing.TB) *Server {
 			"zimbraPasswordMinLength": "6", "zimbraPasswordMaxLength": "64",
 			"zimbraMailTrashLifetime": "0", "zimbraMailSpamLifetime": "0", "zimbraMailMessageLifetime": "0",
 		},
-		accounts: map[string]*Account{}, tokens: map[string]int{}, failures: map[string][]Failure{}, failAt: map[int]Failure{},
+		accounts: map[string]*Account{}, tokens: map[string]int{}, failures: map[string][]Failure{}, failAt: map[int]Failure{}, answers: map[string]string{},
 	}
 	s.server = httptest.NewTLSServer(s)
 	t.Cleanup(s.server.Close)
@@ -151,6 +152,13 @@ func (s *Server) FailAt(n int, how Failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failAt[n] = how
+}
+
+// AnswerNext has the next request called name answered with this body, undone.
+func (s *Server) AnswerNext(name, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers[name] = body
 }
 
 // Log is the names of all requests so far, in order.
