@@ -321,6 +321,8 @@ func (s *session) closeBox() error {
 }
 
 func (r *pass) hasChildren(wire string) bool {
+	r.mu.Lock() // other lanes leave folders meanwhile
+	defer r.mu.Unlock()
 	for _, l := range r.place.existing {
 		if r.place.space.delim != "" && strings.HasPrefix(l.wire, wire+r.place.space.delim) {
 			return true
