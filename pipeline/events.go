@@ -66,6 +66,12 @@ func changed(s Subject, now time.Time) []Task {
 
 // change is the notice that says what differs.
 func (s Subject) change(now time.Time) (Task, bool) {
+	for _, n := range before(s.Batch) {
+		// Taken before a crash: what it promised is written down first.
+		if !s.State.Kept[n.Days] && s.contactsCopy(noticeID(s.Batch, n)).Accepted() {
+			return Task{}, false
+		}
+	}
 	inTime, _ := s.breached(now)
 	if len(inTime) == 0 {
 		return Task{}, false
