@@ -268,3 +268,9 @@ func LargeFolder(ctx context.Context, store Store, n uint32) (most int) {
 	_ = store.Put(ctx, changes)
 	return most
 }
+
+// LeaveMemory takes what there is for bodies, but n bytes, and gives it back.
+func LeaveMemory(ctx context.Context, n int64) (give func(), err error) {
+	err = memory.Acquire(ctx, memoryBytes-n)
+	return func() { memory.Release(memoryBytes - n) }, err
+}

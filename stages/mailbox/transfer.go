@@ -124,12 +124,18 @@ func (l *lane) transfer(ctx context.Context, j *job) error {
 
 // consume appends the groups as they come.
 func (c *copier) consume(ctx context.Context, fetched <-chan *group) error {
-	for g := range fetched {
+	for {
+		g, err := c.await(ctx, fetched)
+		if err != nil {
+			return err
+		}
+		if g == nil {
+			break
+		}
 		if g.err != nil {
 			g.free()
 			return g.err
 		}
-		var err error
 		if g.large {
 			if err = c.landAll(ctx); err == nil {
 				err = c.large(ctx, g.metas[0])
@@ -146,4 +152,23 @@ func (c *copier) consume(ctx context.Context, fetched <-chan *group) error {
 		return err
 	}
 	return c.flush()
+}
+
+// await is the next group, nil after the last. While none comes, what is in the
+// air lands: its memory may be what the fetching waits for.
+func (c *copier) await(ctx context.Context, fetched <-chan *group) (*group, error) {
+	for {
+		var landed <-chan struct{}
+		if len(c.air) > 0 {
+			landed = c.air[0].sent.x.done
+		}
+		select {
+		case g := <-fetched:
+			return g, nil
+		case <-landed:
+			if err := c.land(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
 }
