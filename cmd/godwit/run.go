@@ -114,7 +114,7 @@ func verdict(ctx context.Context, tally pipeline.Tally, err error, plan string) 
 	case err != nil:
 		return exit{exitTrouble, errors.Join(err, trouble)}
 	case ctx.Err() != nil:
-		return exit{exitInterrupted, errors.New("interrupted: what had begun is finished or undone")}
+		return exit{exitInterrupted, errors.Join(trouble, errors.New("interrupted: what had begun is finished or undone"))}
 	case trouble != nil:
 		return exit{exitTrouble, trouble}
 	}

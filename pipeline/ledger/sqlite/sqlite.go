@@ -60,7 +60,8 @@ func Open(ctx context.Context, file string, rehearsal bool) (*Store, error) {
 }
 
 // Read opens the ledger in file to look at it, beside a run if there is one.
-// The error wraps os.ErrNotExist if nothing has run yet.
+// The error wraps os.ErrNotExist if nothing has run yet, also where a first run
+// is just making the file.
 func Read(ctx context.Context, file string) (*Store, error) {
 	if _, err := os.Stat(file); err != nil {
 		return nil, err
@@ -69,7 +70,11 @@ func Read(ctx context.Context, file string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.compatible(ctx); err != nil {
+	have, err := s.compatible(ctx)
+	if err == nil && have == 0 {
+		err = fmt.Errorf("%s: the first run is just making it: %w", file, os.ErrNotExist)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if _, err := s.db.ExecContext(ctx, "pragma query_only = on"); err != nil {
@@ -121,15 +126,12 @@ func open(ctx context.Context, file, mode string) (*Store, error) {
 
 func (s *Store) prepare(ctx context.Context, rehearsal bool) error {
 	kind := map[bool]string{true: "rehearsal", false: "real"}[rehearsal]
-	var have int
-	if err := s.db.QueryRowContext(ctx, "pragma user_version").Scan(&have); err != nil {
+	have, err := s.compatible(ctx)
+	if err != nil {
 		return err
 	}
 	if have == 0 {
 		return s.create(ctx, kind)
-	}
-	if err := s.compatible(ctx); err != nil {
-		return err
 	}
 	var was string
 	if err := s.db.QueryRowContext(ctx, "select value from meta where name = 'kind'").Scan(&was); err != nil {
@@ -163,15 +165,15 @@ func (s *Store) create(ctx context.Context, kind string) error {
 	})
 }
 
-func (s *Store) compatible(ctx context.Context) error {
-	var have int
+// compatible returns the schema's version; 0: the file is still empty.
+func (s *Store) compatible(ctx context.Context) (have int, err error) {
 	if err := s.db.QueryRowContext(ctx, "pragma user_version").Scan(&have); err != nil {
-		return err
+		return 0, err
 	}
 	if have > version {
-		return fmt.Errorf("%w: its version is %d, this one knows %d", ledger.ErrNewer, have, version)
+		return have, fmt.Errorf("%w: its version is %d, this one knows %d", ledger.ErrNewer, have, version)
 	}
-	return nil
+	return have, nil
 }
 
 // Rehearsal says whether the ledger was begun with a set clock.

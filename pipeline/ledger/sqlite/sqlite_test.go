@@ -30,6 +30,12 @@ func TestALedgerIsReadBesideARun(t *testing.T) {
 	if _, err := sqlite.Read(t.Context(), file); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("reading what does not exist: %v", err)
 	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqlite.Read(t.Context(), file); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("reading what a first run is just making: %v", err)
+	}
 	run, err := sqlite.Open(t.Context(), file, false)
 	if err != nil {
 		t.Fatal(err)
