@@ -121,11 +121,7 @@ func connect(ctx context.Context, server *Server) (*session, error) {
 
 // newSession puts wire and library on a connection.
 func newSession(ctx context.Context, server *Server, nc net.Conn) (*session, error) {
-	stall := server.Stall
-	if stall <= 0 {
-		stall = defaultStall
-	}
-	s := &session{nc: nc, w: newWire(ctx, nc, stall, server.Rate), ended: make(chan struct{})}
+	s := &session{nc: nc, w: newWire(ctx, nc, server.stall(), server.Rate), ended: make(chan struct{})}
 	began := time.Now()
 	s.w.busy = func(err error) { server.pressed(began, err) }
 	s.stop = context.AfterFunc(ctx, func() { _ = nc.Close() }) // the only cancellation there is

@@ -25,7 +25,10 @@ func (p Pass) Run(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	defer r.close()
-	err = r.run(ctx)
+	err = r.run(r.ctx)
+	if err != nil && r.ctx.Err() != nil {
+		err = context.Cause(r.ctx)
+	}
 	r.collect()
 	return r.result, err
 }
@@ -67,7 +70,8 @@ func (p Pass) begin(ctx context.Context) (*pass, error) {
 	}
 	n = min(n, got[0], got[1])
 	own = min(own, got[1]-n)
-	r := &pass{Pass: p, ctx: ctx, release: release, alone: own == 0, elsewhere: map[string][]string{}}
+	ctx, stop := p.watched(ctx)
+	r := &pass{Pass: p, ctx: ctx, release: func() { stop(); release() }, alone: own == 0, elsewhere: map[string][]string{}}
 	r.reader = &lane{pass: r}
 	for range n {
 		r.lanes = append(r.lanes, &lane{pass: r})

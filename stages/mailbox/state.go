@@ -131,6 +131,7 @@ func put(ctx context.Context, store Store, changes map[string][]byte) error {
 	if err := store.Put(ctx, changes); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
+	pulseOf(ctx).beat()
 	return nil
 }
 

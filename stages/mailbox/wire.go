@@ -50,6 +50,7 @@ type wire struct {
 	limit   *rate.Limiter
 	in, out atomic.Int64
 	last    atomic.Int64 // when bytes went in or out, Unix nanoseconds
+	pulse   *pulse       // of the pass; may be nil
 
 	br      *bufio.Reader // read side: reader goroutine only
 	pend    []byte
@@ -67,7 +68,7 @@ type wire struct {
 }
 
 func newWire(ctx context.Context, c net.Conn, stall time.Duration, limit *rate.Limiter) *wire {
-	w := &wire{Conn: c, ctx: ctx, stall: stall, limit: limit}
+	w := &wire{Conn: c, ctx: ctx, stall: stall, limit: limit, pulse: pulseOf(ctx)}
 	w.br = bufio.NewReaderSize(source{w}, 16<<10)
 	w.waiting = 1 // the greeting
 	return w
@@ -93,7 +94,7 @@ func (s source) Read(p []byte) (int, error) {
 	w.mu.Unlock()
 	n, err := w.Conn.Read(p)
 	w.in.Add(int64(n))
-	w.last.Store(time.Now().UnixNano())
+	w.touched()
 	if w.limit != nil && n > 0 {
 		for left := n; left > 0; {
 			step := min(left, max(w.limit.Burst(), 1))
@@ -104,6 +105,17 @@ func (s source) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// touched notes that bytes came or went. Those of keepAlive are no work.
+func (w *wire) touched() {
+	w.last.Store(time.Now().UnixNano())
+	w.mu.Lock()
+	working := w.waiting > 0 && (len(w.queue) == 0 || !w.queue[0].idle)
+	w.mu.Unlock()
+	if working {
+		w.pulse.beat()
+	}
 }
 
 // expect notes that the server owes n more answers from now on. Whatever was
@@ -398,7 +410,7 @@ func (w *wire) put(p []byte) error {
 		_ = w.Conn.SetWriteDeadline(time.Now().Add(w.stall))
 		n, err := w.Conn.Write(p[:min(len(p), chunk)])
 		w.out.Add(int64(n))
-		w.last.Store(time.Now().UnixNano())
+		w.touched()
 		if err != nil {
 			return w.fail(err)
 		}
