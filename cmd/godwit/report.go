@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,7 +54,11 @@ temporary passwords, and the lists that were written are the only ones.`,
 			if closing == "" {
 				return nil
 			}
-			return t.vault.Destroy(closing)
+			if err := t.vault.Destroy(closing); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "batch %s is closed: its key is destroyed, the lists in %s hold the only copies of its passwords\n", closing, filepath.Join(outputDir(plan), closing))
+			return err
 		},
 	}
 	c.Flags().StringVar(&closing, "close", "", "destroy this batch's key: Godwit forgets its passwords")

@@ -24,8 +24,11 @@ const (
 )
 
 // Shortest is the shortest password that Generate makes of its own accord; a
-// policy may force a shorter one.
-const Shortest = 10
+// policy may shorten it as far as shortened.
+const (
+	Shortest  = 10
+	shortened = 8
+)
 
 // longest is the most that a policy may ask for: it is the target's word, and
 // beyond this nobody types it.
@@ -93,6 +96,9 @@ func rulesOf(n int, p platform.Policy) (rules, error) {
 	r := rules{length: max(n, p.MinLength), min: p}
 	if p.MinLength > longest {
 		return r, fmt.Errorf("the target's password policy asks for %d characters; at most %d are made", p.MinLength, longest)
+	}
+	if p.MaxLength > 0 && p.MaxLength < shortened {
+		return r, fmt.Errorf("the target's password policy allows no more than %d characters, which somebody could guess; it has to allow %d", p.MaxLength, shortened)
 	}
 	if p.MaxLength > 0 {
 		r.length = min(r.length, p.MaxLength)

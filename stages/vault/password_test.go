@@ -132,6 +132,7 @@ func TestAPolicyThatCannotBeMetIsSaid(t *testing.T) {
 		"no letters":           {Allowed: `[0-9]`},
 		"an expression broken": {Allowed: `[`},
 		"gigabytes":            {MinLength: 1 << 40},
+		"soon guessed":         {MaxLength: 4},
 	} {
 		if p, err := vault.Generate(16, policy); err == nil {
 			t.Errorf("%s: got %d characters, want an error", name, len(p))
