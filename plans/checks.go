@@ -98,7 +98,7 @@ var driverKeys = map[string]struct{ needs, may []string }{
 		needs: []string{"url", "secret", "deny_file"},
 		may:   []string{"ca_file", "timeout", "transport_map", "postmap", "route"},
 	},
-	"zimbra": {needs: []string{"url", "login", "secret"}, may: []string{"ca_file", "timeout", "cos", "create"}},
+	"zimbra": {needs: []string{"url", "login", "secret"}, may: []string{"ca_file", "timeout", "cos", "create", "route"}},
 }
 
 func (d *decoder) driver(path string, v *Driver) {
@@ -135,8 +135,11 @@ func (d *decoder) driver(path string, v *Driver) {
 	if v.Name == "exec" && len(v.Command) > 0 {
 		d.command(path+".command", v.Command)
 	}
-	if v.Name == "dovecot" {
+	switch {
+	case v.Name == "dovecot":
 		d.dovecot(path, v)
+	case v.Name == "zimbra" && path == "source.freeze" && !d.has(path+".route"):
+		d.wrong(path+".driver", "driver: zimbra needs a route: where mail goes after the switch, as in smtp:[mx.new.example]:25")
 	}
 }
 

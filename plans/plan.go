@@ -46,7 +46,7 @@ type Source struct {
 	Platform string `yaml:"platform" enum:"imap dovecot cyrus courier exchange! zimbra! gmail!" default:"imap" doc:"known quirks"`
 	Region   string `yaml:"region" kind:"region" doc:"where the data lies, two letters"`
 	IMAP     IMAP   `yaml:"imap" required:"yes" doc:"how its mail is read"`
-	Freeze   Driver `yaml:"freeze" role:"freeze" doc:"how delivery to an account is stopped for its cutover"` // Name: none | exec | dovecot
+	Freeze   Driver `yaml:"freeze" role:"freeze" doc:"how delivery to an account is stopped for its cutover"` // Name: none | exec | dovecot | zimbra
 }
 
 // Target is a platform to move to.
@@ -74,7 +74,7 @@ type IMAP struct {
 
 // Driver is the administrator's side of a server, or the freeze of a source.
 type Driver struct {
-	Name    string        `yaml:"driver" freeze:"none exec dovecot zimbra!" admin:"none exec list zimbra" default:"none" doc:"exec runs your own program"`
+	Name    string        `yaml:"driver" freeze:"none exec dovecot zimbra" admin:"none exec list zimbra" default:"none" doc:"exec runs your own program"`
 	Command []string      `yaml:"command" kind:"argument" doc:"program and arguments, for exec; no shell"` // argv; [0] made absolute when it has a slash
 	Timeout time.Duration `yaml:"timeout" kind:"duration" min:"1s" default:"30s" doc:"for one call"`
 	Settle  time.Duration `yaml:"settle" only:"freeze" kind:"duration" default:"1s" doc:"the source must be quiet for this long before the final pass"`
@@ -86,7 +86,7 @@ type Driver struct {
 	DenyFile     string   `yaml:"deny_file" only:"freeze" kind:"file" doc:"dovecot: the file of a passdb with deny = yes, where Godwit lists who is refused"` // absolute
 	TransportMap string   `yaml:"transport_map" only:"freeze" kind:"file" doc:"dovecot: a Postfix map for Godwit alone, in which it holds delivery back"`     // absolute, "" for none
 	Postmap      []string `yaml:"postmap" only:"freeze" kind:"argument" doc:"dovecot: what compiles transport_map; left out: /usr/sbin/postmap and the map"`
-	Route        string   `yaml:"route" only:"freeze" kind:"text" doc:"dovecot: where mail goes after the switch, as a Postfix transport: smtp:[mx.new.example]:25"`
+	Route        string   `yaml:"route" only:"freeze" kind:"text" doc:"dovecot, zimbra: where mail goes after the switch, as a Postfix transport: smtp:[mx.new.example]:25"`
 	COS          string   `yaml:"cos" only:"admin" kind:"text" doc:"zimbra: class of service of new accounts"`
 	Create       bool     `yaml:"create" only:"admin" default:"false" doc:"zimbra: make accounts that do not exist"`
 }

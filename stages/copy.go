@@ -54,9 +54,8 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 		}
 	}
 	var moved atomic.Int64
-	pass := c.pass(ctx, task, journal, &moved)
 	began := time.Now()
-	result, err := pass.Run(ctx)
+	result, err := c.passes(ctx, task, journal, &moved)
 	if err != nil {
 		return c.trouble(ctx, task, journal, err)
 	}
@@ -79,6 +78,28 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 		c.passed(s, task, result, time.Since(began))
 		paced(&s.Pace, task, result.Copied, moved.Load(), s.PassTook)
 	})
+}
+
+// patience bounds the final passes over a mailbox whose user goes on to work in
+// it; what comes later is left to catch-up.
+const patience = 5 * time.Minute
+
+// passes is one pass; a final one over a mailbox whose user may still sign in is
+// repeated until it finds nothing to do.
+func (c Copy) passes(ctx context.Context, task pipeline.Task, journal pipeline.Journal, moved *atomic.Int64) (mailbox.Result, error) {
+	began := time.Now()
+	result, err := c.pass(ctx, task, journal, moved).Run(ctx)
+	if task.Step != pipeline.Final || !loginsOpen(journal.State().Thaw) {
+		return result, err
+	}
+	already := result.AlreadyThere
+	for err == nil && len(result.Differs) == 0 && time.Since(began) < patience &&
+		result.Copied+result.Updated+result.Moved+result.Renamed+result.Deleted > 0 {
+		result, err = c.pass(ctx, task, journal, moved).Run(ctx)
+		already += result.AlreadyThere
+	}
+	result.AlreadyThere = already
+	return result, err
 }
 
 func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Journal, moved *atomic.Int64) mailbox.Pass {

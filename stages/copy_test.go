@@ -392,3 +392,26 @@ func TestCopyKeepsWhatWasNotCarriedThroughAllPasses(t *testing.T) {
 	h.copied(pipeline.CatchUp)
 	check("catch-up")
 }
+
+// Where logins stay open during the cutover, final passes go on until one finds
+// nothing to do.
+func TestCopyFollowsAUserWhoWorksDuringTheFinalPass(t *testing.T) {
+	for driver, late := range map[string]int{"zimbra": 3, "exec": 0} {
+		t.Run(driver, func(t *testing.T) {
+			h := newHoster(t)
+			h.ten()
+			h.set(anna, func(s *ledger.State) { s.Phase, s.Thaw = ledger.Frozen, &ledger.Thaw{Driver: driver} })
+			c, sent := h.copying(), 0
+			c.Progress = func(_ string, done, _ int64) {
+				if done > 0 && sent < 3 {
+					sent++
+					h.letter(anna, "INBOX", fmt.Sprint("late ", sent))
+				}
+			}
+			h.outcome("done", c, pipeline.Final, anna)
+			if got := strings.Count(h.mailbox("target", anna), "late"); sent != 3 || got != late {
+				t.Errorf("%d of %d late letters are at the target, want %d", got, sent, late)
+			}
+		})
+	}
+}

@@ -89,10 +89,10 @@ func (f Freeze) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jo
 
 // userGetsIn tries the user's own login, where the list has it and it is not the
 // one that Godwit itself goes on to use. That a driver froze is believed once
-// the door is seen to be shut; zimbra's leaves it open and stops delivery only.
+// the door is seen to be shut, where it shuts any.
 func (f Freeze) userGetsIn(ctx context.Context, a plans.Account) (bool, error) {
 	auth := f.Plan.Source.IMAP.Auth
-	if a.SourceSecret.IsZero() || auth != "master" && auth != "authzid" || f.Driver.Driver == "zimbra" {
+	if a.SourceSecret.IsZero() || auth != "master" && auth != "authzid" || loginsOpen(&f.Driver) {
 		return false, nil
 	}
 	err := mailbox.CheckLogin(ctx, f.Servers.sourceUser(a))
@@ -103,6 +103,10 @@ func (f Freeze) userGetsIn(ctx context.Context, a plans.Account) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// loginsOpen says that a frozen account's user may go on to sign in: Zimbra's
+// freeze defers delivery only, as the account's status would shut Godwit out too.
+func loginsOpen(how *ledger.Thaw) bool { return how != nil && how.Driver == "zimbra" }
 
 // begun is the account's state from the moment the freeze may have happened.
 func (f Freeze) begun(s *ledger.State, task pipeline.Task, none bool) {

@@ -235,6 +235,9 @@ func (r Report) remarks(b *plans.Batch, a plans.Account, state ledger.State) []s
 	if state.Phase == ledger.Switched && state.NotFrozen {
 		codes = append(codes, "no-freeze")
 	}
+	if state.Phase == ledger.Switched && loginsOpen(state.Thaw) {
+		codes = append(codes, "logins-open")
+	}
 	if r.Plan.Source.IMAP.TLS == "none" || target.IMAP.TLS == "none" {
 		codes = append(codes, "no-tls")
 	}

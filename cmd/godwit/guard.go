@@ -50,7 +50,7 @@ func guardCommand() *cobra.Command {
 
 func guard(ctx context.Context, file string, clock pipeline.Clock) error {
 	log := logger("text").With("guard", os.Getpid())
-	rescue := stages.Rescue{Open: freezer}
+	rescue := stages.Rescue{Open: new(freezers).open}
 	w := pipeline.Watcher{
 		Stages: rescuers(clock), Log: log, Thaw: rescue.Thaw, Switch: rescue.Switch,
 		Open: func(ctx context.Context) (ledger.Ledger, pipeline.Clock, error) {

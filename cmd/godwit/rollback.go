@@ -128,5 +128,5 @@ func (t *tools) lookBack(ctx context.Context, out io.Writer, l ledger.Ledger, cl
 
 // rollback is the stage beside the way.
 func (t *tools) rollback(progress func(account string, done, total int64)) stages.Rollback {
-	return stages.Rollback{Plan: t.plan, Servers: t.servers, Open: freezer, Vault: t.vault, Now: t.clock.Now, Progress: progress}
+	return stages.Rollback{Plan: t.plan, Servers: t.servers, Open: t.freezers.open, Vault: t.vault, Now: t.clock.Now, Progress: progress}
 }

@@ -184,7 +184,8 @@ func release(ctx context.Context, path string, log *slog.Logger, match func(ledg
 
 // rescuers are the stages that end a cutover without the plan.
 func rescuers(clock pipeline.Clock) []pipeline.Stage {
-	return []pipeline.Stage{stages.Freeze{Open: freezer, Now: clock.Now}, stages.Credentials{Open: freezer, Now: clock.Now}}
+	open := new(freezers).open
+	return []pipeline.Stage{stages.Freeze{Open: open, Now: clock.Now}, stages.Credentials{Open: open, Now: clock.Now}}
 }
 
 func hasBatch(plan *plans.Plan, name string) bool {

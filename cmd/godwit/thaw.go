@@ -86,7 +86,7 @@ func thawBeside(ctx context.Context, path string, match func(ledger.State) bool)
 	if err != nil {
 		return nil, err
 	}
-	rescue := stages.Rescue{Open: freezer}
+	rescue := stages.Rescue{Open: new(freezers).open}
 	for _, s := range underway {
 		if !match(s) {
 			continue

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/time/rate"
 
@@ -72,6 +74,7 @@ type tools struct {
 	servers   stages.Servers
 	admins    map[string]platform.Admin
 	freeze    ledger.Thaw
+	freezers  freezers
 	vault     *vault.Vault
 	templates map[*plans.Batch]*templates.Set
 	senders   map[*plans.Batch]*mailer.Sender
@@ -119,6 +122,35 @@ func zimbraConfig(d plans.Driver) zimbra.Config {
 	}
 }
 
+// freezers makes each freeze driver once: all accounts share its connections,
+// its sign-in and its limits.
+type freezers struct {
+	mu   sync.Mutex
+	made map[string]platform.Freezer // by how, but for the request
+}
+
+func (f *freezers) open(how ledger.Thaw) (platform.Freezer, error) {
+	how.Request = nil
+	key, err := json.Marshal(how)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if driver := f.made[string(key)]; driver != nil {
+		return driver, nil
+	}
+	driver, err := freezer(how)
+	if err != nil {
+		return nil, err
+	}
+	if f.made == nil {
+		f.made = map[string]platform.Freezer{}
+	}
+	f.made[string(key)] = driver
+	return driver, nil
+}
+
 // freezer makes a freeze driver from what the ledger keeps, so that thawing needs
 // no plan.
 func freezer(how ledger.Thaw) (platform.Freezer, error) {
@@ -127,6 +159,8 @@ func freezer(how ledger.Thaw) (platform.Freezer, error) {
 		return program.New(how.Command, how.Dir, how.Timeout), nil
 	case "dovecot":
 		return dovecotDriver(how)
+	case "zimbra":
+		return zimbraDriver(how)
 	default:
 		return nil, fmt.Errorf("there is no freeze driver %q", how.Driver)
 	}
@@ -143,11 +177,19 @@ func dovecotDriver(how ledger.Thaw) (*dovecot.Driver, error) {
 	})
 }
 
+func zimbraDriver(how ledger.Thaw) (*zimbra.Driver, error) {
+	secret, err := plans.ParseSecret(how.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("the administrator's secret %w", err)
+	}
+	return zimbra.New(zimbra.Config{URL: how.URL, Login: how.Login, Secret: secret.Open, CAFile: how.CAFile, Timeout: how.Timeout, Route: how.Route})
+}
+
 // thawOf is what the ledger keeps of how the plan freezes.
 func thawOf(plan *plans.Plan) ledger.Thaw {
 	f := plan.Source.Freeze
 	return ledger.Thaw{
-		Driver: f.Name, Command: f.Command, Dir: plan.Dir, Timeout: f.Timeout, URL: f.URL, Secret: f.Secret.Ref(), CAFile: f.CAFile,
+		Driver: f.Name, Command: f.Command, Dir: plan.Dir, Timeout: f.Timeout, URL: f.URL, Login: f.Login, Secret: f.Secret.Ref(), CAFile: f.CAFile,
 		DenyFile: f.DenyFile, TransportMap: f.TransportMap, Postmap: f.Postmap, Route: f.Route,
 	}
 }
@@ -181,7 +223,7 @@ func notices(plan *plans.Plan, b *plans.Batch) (*templates.Set, error) {
 func (t *tools) validate() stages.Validate {
 	return stages.Validate{
 		Plan: t.plan, Servers: t.servers, Admins: t.admins, Now: t.clock.Now, Drivers: t.programs,
-		Driver: t.freeze, Open: freezer,
+		Driver: t.freeze, Open: t.freezers.open,
 		Sender: func(b *plans.Batch) *mailer.Sender { return t.senders[b] },
 	}
 }
@@ -224,9 +266,9 @@ func (t *tools) stages(l ledger.Ledger, output *os.Root, progress func(account s
 			Sender:    func(b *plans.Batch) *mailer.Sender { return t.senders[b] },
 			Templates: func(b *plans.Batch) *templates.Set { return t.templates[b] },
 		},
-		stages.Freeze{Plan: t.plan, Servers: t.servers, Driver: t.freeze, Open: freezer, Vault: t.vault, Now: now},
+		stages.Freeze{Plan: t.plan, Servers: t.servers, Driver: t.freeze, Open: t.freezers.open, Vault: t.vault, Now: now},
 		stages.Copy{Plan: t.plan, Servers: t.servers, Admins: t.admins, Vault: t.vault, Now: now, Progress: progress},
-		stages.Credentials{Plan: t.plan, Servers: t.servers, Admins: t.admins, Open: freezer, Vault: t.vault, Now: now},
+		stages.Credentials{Plan: t.plan, Servers: t.servers, Admins: t.admins, Open: t.freezers.open, Vault: t.vault, Now: now},
 		stages.Report{Plan: t.plan, Ledger: l, Output: output, Vault: t.vault},
 	)
 }

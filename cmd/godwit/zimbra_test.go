@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -35,12 +34,8 @@ func newZimbraWorld(t *testing.T, bin string) *zimbraWorld {
 	z.OnCreate = func(account string) { w.host.AddAccount(demohost.Target, account, "") }
 	z.OnPassword = func(account, password string) { w.host.SetPassword(demohost.Target, account, password) }
 	w.write("zimbra", z.AdminPassword)
-	plan, err := os.ReadFile(filepath.Join(w.dir, "plan.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	admin := regexp.MustCompile(`admin: \{driver: exec.*`)
-	w.write("plan.yaml", admin.ReplaceAllString(string(plan), fmt.Sprintf(
+	w.write("plan.yaml", admin.ReplaceAllString(w.read("plan.yaml"), fmt.Sprintf(
 		`admin: {driver: zimbra, url: %q, login: %s, secret: "file:zimbra", ca_file: %q, create: true}`, z.URL, z.Admin, z.CAFile)))
 	return w
 }

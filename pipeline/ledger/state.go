@@ -124,6 +124,7 @@ type Thaw struct {
 
 	// Of a platform's own driver. Paths are whole.
 	URL          string   `json:"url,omitempty"`
+	Login        string   `json:"login,omitempty"`
 	Secret       string   `json:"secret,omitempty"` // a reference, never the secret
 	CAFile       string   `json:"ca_file,omitempty"`
 	DenyFile     string   `json:"deny_file,omitempty"`
