@@ -21,6 +21,9 @@ func (d *decoder) check() {
 		path := "targets." + name
 		d.imap(path+".imap", &p.Targets[name].IMAP)
 		d.driver(path+".admin", &p.Targets[name].Admin)
+		for i, client := range p.Targets[name].Clients {
+			p.Targets[name].Clients[i] = withPort(client, "993", "993", "implicit")
+		}
 	}
 	d.defaultTarget()
 	d.notices("notices", &p.Notices)

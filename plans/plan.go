@@ -57,7 +57,7 @@ type Target struct {
 	IMAP     IMAP     `yaml:"imap" required:"yes" doc:"how its mail is written"`
 	Admin    Driver   `yaml:"admin" role:"admin" doc:"how its accounts and passwords are managed"` // Name: none | exec | list | zimbra
 	Webmail  string   `yaml:"webmail" kind:"url" doc:"where users read mail in a browser; stands in notices and lists"`
-	Clients  []string `yaml:"clients" kind:"endpoint" inert:"yes" doc:"what users' clients have configured"`
+	Clients  []string `yaml:"clients" kind:"endpoint" doc:"what users' clients have configured, host or host:port (993): after the switch greeting and certificate there must fit the target"` // host:port
 }
 
 // IMAP is how a mail server is reached and how Godwit signs in there.

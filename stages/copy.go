@@ -26,6 +26,7 @@ type Copy struct {
 	Servers  Servers
 	Admins   map[string]platform.Admin // by target; none for those without
 	Vault    *vault.Vault
+	Clients  *Clients
 	Now      func() time.Time
 	Progress func(account string, done, total int64) // bytes; may be nil
 }
@@ -67,6 +68,11 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 	}
 	if task.Step == pipeline.Final || journal.Last("verify") == ledger.Failed {
 		if err := journal.End(ctx, "verify", ledger.Done, task.Batch.Copy.Verify, nil); err != nil {
+			return pipeline.Result{}, err
+		}
+	}
+	if task.Step == pipeline.CatchUp {
+		if err := c.Clients.record(ctx, journal); err != nil {
 			return pipeline.Result{}, err
 		}
 	}

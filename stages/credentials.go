@@ -27,6 +27,7 @@ type Credentials struct {
 	Admins  map[string]platform.Admin // by target; none for those without
 	Open    func(ledger.Thaw) (platform.Freezer, error)
 	Vault   *vault.Vault
+	Clients *Clients
 	Now     func() time.Time
 }
 
@@ -42,7 +43,11 @@ func (c Credentials) Run(ctx context.Context, task pipeline.Task, journal pipeli
 	case pipeline.Apply:
 		return c.apply(ctx, task, journal)
 	case pipeline.Switch:
-		return c.change(ctx, journal)
+		result, err := c.change(ctx, journal)
+		if err != nil || journal.State().Phase != ledger.Switched {
+			return result, err
+		}
+		return result, c.Clients.record(ctx, journal)
 	}
 	return pipeline.Result{}, fmt.Errorf("credentials have no step %q", task.Step)
 }

@@ -93,6 +93,7 @@ type hoster struct {
 	freezer platform.Freezer // of the source
 	admin   platform.Admin   // of the target; nil: the plan has none
 	servers stages.Servers
+	clients *stages.Clients
 	sender  *mailer.Sender
 }
 
@@ -179,6 +180,7 @@ func (h *hoster) edit(edits ...string) {
 
 func (h *hoster) wire(p *plans.Plan) {
 	h.plan = p
+	h.clients = &stages.Clients{Plan: p, Now: func() time.Time { return h.clock.Now() }}
 	p.Source.Freeze.Settle = 50 * time.Millisecond // less than a plan may say: tests wait for it
 	h.servers = stages.Servers{Source: server(p.Source.IMAP), Targets: map[string]*mailbox.Server{}}
 	for name, target := range p.Targets {
@@ -224,7 +226,7 @@ func (h *hoster) driver() ledger.Thaw {
 }
 
 func (h *hoster) validate() stages.Validate {
-	return stages.Validate{Plan: h.plan, Servers: h.servers, Admins: h.admins(), Driver: h.driver(), Open: h.open, Now: h.clock.Now, Sender: func(*plans.Batch) *mailer.Sender { return h.sender }}
+	return stages.Validate{Plan: h.plan, Servers: h.servers, Admins: h.admins(), Driver: h.driver(), Open: h.open, Clients: h.clients, Now: h.clock.Now, Sender: func(*plans.Batch) *mailer.Sender { return h.sender }}
 }
 
 func (h *hoster) notify() stages.Notify {
@@ -244,11 +246,11 @@ func (h *hoster) freeze() stages.Freeze {
 }
 
 func (h *hoster) copying() stages.Copy {
-	return stages.Copy{Plan: h.plan, Servers: h.servers, Admins: h.admins(), Vault: h.vault, Now: h.clock.Now}
+	return stages.Copy{Plan: h.plan, Servers: h.servers, Admins: h.admins(), Vault: h.vault, Clients: h.clients, Now: h.clock.Now}
 }
 
 func (h *hoster) credentials() stages.Credentials {
-	return stages.Credentials{Plan: h.plan, Servers: h.servers, Admins: h.admins(), Open: h.open, Vault: h.vault, Now: h.clock.Now}
+	return stages.Credentials{Plan: h.plan, Servers: h.servers, Admins: h.admins(), Open: h.open, Vault: h.vault, Clients: h.clients, Now: h.clock.Now}
 }
 
 func (h *hoster) report() stages.Report {

@@ -162,6 +162,9 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	if pipeline.Status(a, state, of) == "done" || a.Action == "skip" {
 		detail = plain
 	}
+	if state.Phase == ledger.Switched && state.Clients != "" {
+		detail = strings.TrimSpace(detail + " " + state.Clients)
+	}
 	whole.report = append(whole.report, r.row(a, state, of, detail, whole.extra))
 	own.report = append(own.report, r.row(a, state, of, plain, own.extra))
 

@@ -102,7 +102,7 @@ func once(ctx context.Context, journal pipeline.Journal, effect string, act func
 func administrator(ctx context.Context, journal pipeline.Journal, effect string, err error) (pipeline.Result, error) {
 	result := pipeline.Later("target-unreachable", fmt.Sprintf("target: %s: %v", effect, err))
 	switch {
-	case errors.Is(err, platform.ErrNoAccount):
+	case errors.Is(err, platform.ErrNoAccount), errors.Is(err, platform.ErrTaken):
 		result = pipeline.Held("target-missing", fmt.Sprintf("target: %s: %v", effect, err))
 	case errors.Is(err, platform.ErrLater):
 		result.Reason = "busy"

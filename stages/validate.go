@@ -31,6 +31,7 @@ type Validate struct {
 	Drivers func() error                      // the plan's programs can be run
 	Driver  ledger.Thaw                       // of the source, asked how each account stands
 	Open    func(ledger.Thaw) (platform.Freezer, error)
+	Clients *Clients
 	Now     func() time.Time
 }
 
@@ -52,6 +53,7 @@ const (
 	Fine      Verdict = "fine"
 	Converted Verdict = "converted"    // arrives, in another form
 	Lost      Verdict = "lost"         // is not carried, and named
+	Warning   Verdict = "warning"      // holds nobody, and should be looked at
 	Again     Verdict = "again"        // could not be found out now
 	Person    Verdict = "needs-person" // holds the account until it is mended
 )
@@ -208,6 +210,9 @@ func (v Validate) general(ctx context.Context, batch *plans.Batch, service plans
 			add(Person, "needs-person", err.Error())
 		}
 	}
+	for _, text := range v.Clients.before(ctx, service) {
+		add(Warning, "clients", text)
+	}
 	if len(batch.Notices.Send) == 0 {
 		return list
 	}
@@ -301,6 +306,8 @@ func (v Validate) target(ctx context.Context, batch *plans.Batch, service plans.
 		return nil, Finding{} // made before the first pass
 	case errors.Is(err, platform.ErrNoAccount):
 		return nil, Finding{Verdict: Person, Reason: "target-missing", Text: err.Error() + "; make it, or set admin.create: true"}
+	case errors.Is(err, platform.ErrTaken):
+		return nil, Finding{Verdict: Person, Reason: "target-missing", Text: err.Error()}
 	case err != nil:
 		return nil, Finding{Verdict: Again, Reason: "target-unreachable", Text: "admin side: " + err.Error()}
 	}

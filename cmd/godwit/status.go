@@ -123,6 +123,9 @@ func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string)
 		if until := state.SwitchedAt.Add(s.Plan.RollbackFor); now.Before(until) {
 			st.Detail = "a rollback is possible until " + until.In(s.Plan.Timezone).Format("2006-01-02 15:04")
 		}
+		if state.Clients != "" {
+			st.Detail = strings.TrimPrefix(st.Detail+"; "+state.Clients, "; ")
+		}
 	default:
 		st.Next = pipeline.Schedule(s, now)
 	}

@@ -78,12 +78,13 @@ type tools struct {
 	vault     *vault.Vault
 	templates map[*plans.Batch]*templates.Set
 	senders   map[*plans.Batch]*mailer.Sender
+	clients   *stages.Clients
 	clock     pipeline.Clock
 }
 
 func wire(plan *plans.Plan, clock pipeline.Clock) (*tools, error) {
 	t := &tools{
-		plan: plan, clock: clock, admins: map[string]platform.Admin{},
+		plan: plan, clock: clock, clients: &stages.Clients{Plan: plan, Now: clock.Now}, admins: map[string]platform.Admin{},
 		servers:   stages.Servers{Source: server(plan.Source.IMAP, plan.Copy.Rate), Targets: map[string]*mailbox.Server{}},
 		templates: map[*plans.Batch]*templates.Set{}, senders: map[*plans.Batch]*mailer.Sender{},
 	}
@@ -223,7 +224,7 @@ func notices(plan *plans.Plan, b *plans.Batch) (*templates.Set, error) {
 func (t *tools) validate() stages.Validate {
 	return stages.Validate{
 		Plan: t.plan, Servers: t.servers, Admins: t.admins, Now: t.clock.Now, Drivers: t.programs,
-		Driver: t.freeze, Open: t.freezers.open,
+		Driver: t.freeze, Open: t.freezers.open, Clients: t.clients,
 		Sender: func(b *plans.Batch) *mailer.Sender { return t.senders[b] },
 	}
 }
@@ -267,8 +268,8 @@ func (t *tools) stages(l ledger.Ledger, output *os.Root, progress func(account s
 			Templates: func(b *plans.Batch) *templates.Set { return t.templates[b] },
 		},
 		stages.Freeze{Plan: t.plan, Servers: t.servers, Driver: t.freeze, Open: t.freezers.open, Vault: t.vault, Now: now},
-		stages.Copy{Plan: t.plan, Servers: t.servers, Admins: t.admins, Vault: t.vault, Now: now, Progress: progress},
-		stages.Credentials{Plan: t.plan, Servers: t.servers, Admins: t.admins, Open: t.freezers.open, Vault: t.vault, Now: now},
+		stages.Copy{Plan: t.plan, Servers: t.servers, Admins: t.admins, Vault: t.vault, Clients: t.clients, Now: now, Progress: progress},
+		stages.Credentials{Plan: t.plan, Servers: t.servers, Admins: t.admins, Open: t.freezers.open, Vault: t.vault, Clients: t.clients, Now: now},
 		stages.Report{Plan: t.plan, Ledger: l, Output: output, Vault: t.vault},
 	)
 }

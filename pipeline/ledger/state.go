@@ -74,6 +74,9 @@ type State struct {
 	PasswordAt  time.Time     `json:"password_at,omitzero"`  // made and sealed
 	PasswordSet time.Time     `json:"password_set,omitzero"` // on the target
 
+	// Of the last look after the switch.
+	Clients string `json:"clients,omitempty"` // what does not fit where users' clients connect, for the operator
+
 	Foretold bool `json:"foretold,omitempty"` // its loss ledger is kept
 
 	// An account's copy.

@@ -18,6 +18,9 @@ var (
 	ErrUnknown = errors.New("the platform's answer was lost")
 	// ErrNoAccount means that there is no such account. A person has to make it.
 	ErrNoAccount = errors.New("the platform has no such account")
+	// ErrTaken means that the address is that of another mailbox. A person has to
+	// decide whose it is.
+	ErrTaken = errors.New("the address belongs to another mailbox")
 )
 
 // Request names the account an action is for. It holds no secret.

@@ -127,8 +127,11 @@ func (d *Driver) lookup(ctx context.Context, name string, own bool) (*account, e
 // mustBe holds an answer against what was asked for: look-ups by name also find
 // aliases and old addresses.
 func mustBe(a *account, name string) error {
-	if a.ID == "" || !strings.EqualFold(a.Name, name) {
-		return fmt.Errorf("%s is not a mailbox of its own: the server answers with the account %q; list that one, or take the alias away", name, printable(a.Name))
+	if a.ID == "" || a.Name == "" {
+		return fmt.Errorf("the server answers with no account to a question for %s", name)
+	}
+	if !strings.EqualFold(a.Name, name) {
+		return fmt.Errorf("%w: %s is not a mailbox of its own: the server answers with the account %q; list that one, or take the alias away", platform.ErrTaken, name, printable(a.Name))
 	}
 	return nil
 }

@@ -87,9 +87,6 @@ func (s *Server) createAccount(body object) (object, error) {
 		return nil, fault{"account.ACCOUNT_EXISTS", "email address already exists: " + name + ", at DN: uid=x"}
 	}
 	a := s.add(name, content(body["password"]), attributes(body))
-	if s.OnCreate != nil {
-		s.OnCreate(name)
-	}
 	return object{"account": []any{s.show(a, true)}}, nil
 }
 
@@ -112,6 +109,7 @@ func (s *Server) modifyAccount(body object) (object, error) {
 	for attr, value := range attributes(body) {
 		set(a, attr, value)
 	}
+	s.changed(a)
 	return object{"account": []any{s.show(a, true)}}, nil
 }
 
@@ -127,9 +125,7 @@ func (s *Server) setPassword(body object) (object, error) {
 	}
 	a.Password = password
 	set(a, "zimbraPasswordMustChange", "")
-	if s.OnPassword != nil {
-		s.OnPassword(a.Name, password)
-	}
+	s.changed(a)
 	if why != "" {
 		return object{"message": []any{object{"_content": "invalid password: " + why}}}, nil
 	}

@@ -88,6 +88,9 @@ func (s *Server) before(w http.ResponseWriter, how Failure) bool {
 		answer(w, http.StatusInternalServerError, faultBody(fault{"service.FAILURE", "system failure: null"}))
 	case Busy:
 		w.WriteHeader(http.StatusServiceUnavailable)
+	case Expired:
+		clear(s.tokens)
+		return true
 	case Endless:
 		_, _ = io.WriteString(w, `{"Body":{"x":"`)
 		for range 6 << 10 {

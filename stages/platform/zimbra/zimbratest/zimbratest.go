@@ -40,8 +40,7 @@ type Server struct {
 	Domains              []string          // that it has
 	COS                  map[string]string // what accounts have that they do not have themselves
 	TokenUses            int               // a token runs out after so many requests; 0: never
-	OnPassword           func(account, password string)
-	OnCreate             func(account string)
+	OnChange             func(Account)     // one is new, or has been changed
 
 	mu       sync.Mutex
 	accounts map[string]*Account // by name
@@ -67,10 +66,11 @@ const (
 	Endless     Failure = "endless"     // not done, an answer without end
 	Deep        Failure = "deep"        // not done, an answer nested without end
 	Broken      Failure = "broken"      // not done, service.FAILURE
+	Expired     Failure = "expired"     // not done: every token has run out
 )
 
 // Failures are all of them.
-var Failures = []Failure{Lost, Dropped, Unavailable, Busy, Garbage, Stranger, Endless, Deep, Broken}
+var Failures = []Failure{Lost, Dropped, Unavailable, Busy, Garbage, Stranger, Endless, Deep, Broken, Expired}
 
 // New starts a server that ends with the test.
 func New(t testing.TB) *Server {
@@ -107,7 +107,21 @@ func (s *Server) add(name, password string, attrs map[string]string, aliases ...
 		set(a, k, v)
 	}
 	s.accounts[a.Name] = a
+	s.changed(a)
 	return a
+}
+
+// changed tells of a, which is new or was changed.
+func (s *Server) changed(a *Account) {
+	if s.OnChange != nil {
+		s.OnChange(a.copy())
+	}
+}
+
+func (a *Account) copy() Account {
+	c := *a
+	c.Attrs = maps.Clone(a.Attrs)
+	return c
 }
 
 // Get returns a copy of the account, and whether there is one of that name; an
@@ -119,16 +133,16 @@ func (s *Server) Get(name string) (Account, bool) {
 	if !ok {
 		return Account{}, false
 	}
-	c := *a
-	c.Attrs = maps.Clone(a.Attrs)
-	return c, true
+	return a.copy(), true
 }
 
 // Set changes an account's own attribute; "" takes it away.
 func (s *Server) Set(name, attr, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	set(s.accounts[strings.ToLower(name)], attr, value)
+	a := s.accounts[strings.ToLower(name)]
+	set(a, attr, value)
+	s.changed(a)
 }
 
 func set(a *Account, attr, value string) {
