@@ -115,7 +115,7 @@ func (l *laboratory) put(side, kind, name string, content any) {
 		l.t.Fatal(err)
 	}
 	path := filepath.Join(l.home, side, kind, name)
-	err = os.WriteFile(path+".new", text, 0o644) //nolint:gosec // the server runs as another user
+	err = os.WriteFile(path+".new", text, 0o644)
 	if err = errors.Join(err, os.Rename(path+".new", path)); err != nil {
 		l.t.Error(err)
 	}
