@@ -184,7 +184,7 @@ func (r *pass) adoptListed(folders []mapping, states map[string]*folderState, ke
 		if j.placed = j.st.Target != ""; !j.placed {
 			j.st.Target = m.target
 		} else if j.st.Target != m.target {
-			j.wants = m.target
+			j.wants, j.path = m.target, r.place.space.split(j.st.Target) // until it has that name
 		} else if !r.Options.CatchUp {
 			j.st.Renamed = false
 		}

@@ -125,7 +125,7 @@ func (r *pass) goneDates(j *job, dates map[int64]bool) (there map[uint32]bool, e
 		return nil, err
 	}
 	there = map[uint32]bool{}
-	if dst != nil && dst.box.messages == 0 && j.st.uids.live() > 1 { // rather another mailbox than a user who removed all
+	if dst != nil && dst.box.messages == 0 && j.target.messages > 0 { // rather another mailbox than the one that was listed
 		for _, uid := range targets {
 			there[uid] = true
 		}

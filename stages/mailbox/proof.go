@@ -83,6 +83,9 @@ func loadProofs(ctx context.Context, store Kept, key string, st *folderState) (*
 	if _, err := getJSON(ctx, store, proofsKey(key), p); err != nil {
 		return nil, err
 	}
+	if p.SourceValidity == st.SourceValidity && p.TargetValidity == 0 && p.Rows > 0 { // it had none any more: no row has a UID of it
+		p.TargetValidity = st.TargetValidity
+	}
 	if p.SourceValidity != st.SourceValidity || p.TargetValidity != st.TargetValidity {
 		was := *p
 		*p = proofs{Name: was.Name, SourceValidity: st.SourceValidity, TargetValidity: st.TargetValidity, Records: was.Records, Kept: was.Kept, Whole: was.Whole && was.Rows == 0}

@@ -37,10 +37,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	}
 	if j.missed {
 		j.st.note(Skipped{Folder: j.name, Reason: Removed, Detail: fmt.Sprintf("%d messages, with the folder", j.st.uids.live())})
-		j.st.remove()
-		changes := map[string][]byte{} // also where the source has nothing new
-		j.st.save(changes, j.key)
-		if err := put(ctx, l.pass.Store, changes); err != nil {
+		if err := l.left(ctx, j); err != nil { // also where the source has nothing new
 			return err
 		}
 	}
@@ -101,15 +98,24 @@ func (j *job) unchanged() bool {
 		b.modseq != 0 && b.modseq == st.ModSeq
 }
 
-// remove notes that the target's user has removed the folder with all that was
-// in it.
-func (st *folderState) remove() {
+// left writes down that the target's user has removed the folder with all that
+// was in it. What was read back stays known: it may move at the source.
+func (l *lane) left(ctx context.Context, j *job) error {
+	st := j.st
+	p, err := loadProofs(ctx, l.pass.Store, j.key, st)
+	if err != nil {
+		return err
+	}
 	var all []uint32
 	for e := range st.uids.all() {
 		all = append(all, e.source)
 	}
 	st.uids.edit(all, func(e *entry) bool { e.target = 0; return true })
 	st.TargetValidity, st.Gone, st.Orphans = 0, true, nil
+	p.TargetValidity, p.Seen = 0, seen{}
+	changes := map[string][]byte{proofsKey(j.key): mustJSON(p)}
+	st.save(changes, j.key)
+	return put(ctx, l.pass.Store, changes)
 }
 
 // revalidate drops the map where either side has renumbered its messages.

@@ -14,7 +14,7 @@ import (
 func (r *pass) lookAgain(states map[string]*folderState) error {
 	had := 0
 	for _, st := range states {
-		if st.TargetValidity == 0 || st.Messages == 0 {
+		if st.TargetValidity == 0 || st.Complete && st.Messages == 0 {
 			continue
 		}
 		if l := r.place.find(st.Target); l != nil && l.box.messages > 0 {
