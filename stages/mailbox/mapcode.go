@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync"
 )
 
 // How a UID map is written. Where the messages stand and what flags they have
@@ -74,10 +75,18 @@ func (m *uidMap) places() []run {
 	return out.runs
 }
 
+// deflaters are kept: each weighs a megabyte, and a map mostly a few bytes.
+var deflaters = sync.Pool{New: func() any {
+	w, _ := flate.NewWriter(nil, flate.BestSpeed) // the level is one
+	return w
+}}
+
 func deflate(data []byte) []byte {
 	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.BestSpeed) // the level is one
-	_, _ = w.Write(data)                         // a buffer takes everything
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&b)
+	_, _ = w.Write(data) // a buffer takes everything
 	_ = w.Close()
 	return b.Bytes()
 }
