@@ -93,7 +93,8 @@ type Migrator struct {
 
 // Start starts a hoster without accounts. It writes ca.pem and the admin socket
 // into dir (the socket elsewhere if dir's name is too long for one). Its servers
-// offer all that they can but the capabilities named by without.
+// offer all that they can but the capabilities named by without; without "TLS"
+// they speak in clear.
 func Start(dir string, without ...string) (*Host, error) {
 	h := &Host{
 		without: without,
@@ -177,8 +178,9 @@ func (h *Host) serveIMAP(side Side) (string, error) {
 		NewSession: func(c *imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
 			return &session{host: h, side: side, conn: c}, nil, nil
 		},
-		Caps:   caps,
-		Logger: quiet,
+		Caps:         caps,
+		InsecureAuth: slices.Contains(h.without, "TLS"),
+		Logger:       quiet,
 	})
 	return h.listen(server.Serve, server.Close)
 }
@@ -200,7 +202,11 @@ func (h *Host) listen(serve func(net.Listener) error, stop func() error) (string
 		return "", err
 	}
 	conns := &connections{Listener: tcp}
-	h.serving.Go(func() { _ = serve(tls.NewListener(conns, h.tls)) })
+	var l net.Listener = conns
+	if !slices.Contains(h.without, "TLS") {
+		l = tls.NewListener(conns, h.tls)
+	}
+	h.serving.Go(func() { _ = serve(l) })
 	h.closers = append(h.closers, func() error {
 		conns.drop()
 		_ = stop() // complains about the listener that is closed already

@@ -91,6 +91,7 @@ type Server struct {
 	Stall        time.Duration // longest wait for the next byte; 0: 60 s
 	Idle         time.Duration // of silence until a NOOP is sent; 0: 2 min
 	Calm         time.Duration // without complaint until one more connection is tried; 0: 1 min
+	Linger       time.Duration // it may take over what a lost connection had sent; 0: a twentieth of Stall, at most 1 s
 	Rate         *rate.Limiter // bytes read, nil: no cap
 
 	once sync.Once

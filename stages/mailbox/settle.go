@@ -94,6 +94,9 @@ func (l *lane) arrived(ctx context.Context, j *job, it intent, sent map[uint32][
 // linger is how long a server may take over commands that it had read before
 // the connection was lost.
 func (s *Server) linger() time.Duration {
+	if s.Linger > 0 {
+		return s.Linger
+	}
 	stall := s.Stall
 	if stall <= 0 {
 		stall = defaultStall

@@ -45,7 +45,7 @@ func (s *Server) connections() *room {
 func (s *Server) AsUser() *Server {
 	return &Server{
 		Address: s.Address, TLS: s.TLS, CAFile: s.CAFile, Auth: "password",
-		Connections: s.Connections, Stall: s.Stall, Idle: s.Idle, Calm: s.Calm, room: s.connections(),
+		Connections: s.Connections, Stall: s.Stall, Idle: s.Idle, Calm: s.Calm, Linger: s.Linger, room: s.connections(),
 	}
 }
 
