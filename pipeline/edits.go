@@ -74,6 +74,8 @@ var harmless = []string{
 	"targets.NAME.admin.create", "targets.NAME.clients",
 	"targets.NAME.webmail", // stands in the notice that it is done, too
 
+	"domains",
+
 	"promises", "promises.quota",
 	"promises.minimum_notice", // decides what is too late
 

@@ -79,6 +79,8 @@ var edits = map[string][]edit{
 	"rollback_for": {{set: func(p *plans.Plan) { p.RollbackFor = time.Hour }, want: free}},
 	"ledger":       {{anew: true, set: func(p *plans.Plan) { p.Ledger = "env:X" }, want: fresh}},
 
+	"domains": {{text: [2]string{"promises:", "domains: {acme: [acme.example]}\npromises:"}, want: free}},
+
 	"source":          {{set: func(p *plans.Plan) { p.Source = plans.Source{} }, want: free}},
 	"source.platform": {{set: func(p *plans.Plan) { p.Source.Platform = "dovecot" }, want: free}},
 	"source.region":   {{set: func(p *plans.Plan) { p.Source.Region = "DE" }, want: free}},

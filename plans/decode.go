@@ -183,8 +183,8 @@ func (d *decoder) namedMappings(n *yaml.Node, k *key, v reflect.Value, path stri
 	}
 }
 
-// namedValues reads names of the hoster's choice with one value each: links,
-// folders to rename, shortest notices. What the plan says already is kept
+// namedValues reads names of the hoster's choice with one value each, or a list
+// of them: links, folders to rename, shortest notices, domains. What the plan says already is kept
 // where a batch does not say otherwise.
 func (d *decoder) namedValues(n *yaml.Node, k *key, v reflect.Value, path string) {
 	if n.Kind != yaml.MappingNode {
@@ -198,12 +198,21 @@ func (d *decoder) namedValues(n *yaml.Node, k *key, v reflect.Value, path string
 		}
 	}
 	one := &key{kind: k.kind, min: k.min, max: k.max}
+	if k.typ.Elem().Kind() == reflect.Slice {
+		one.shape, one.typ, one.required = sequence, k.typ.Elem(), true
+	}
 	for _, p := range d.pairs(n) {
 		name, ok := d.nameOf(p.key, k)
 		if !ok {
 			continue
 		}
 		one.name = p.key.Value
+		if one.shape == sequence {
+			list := reflect.New(one.typ).Elem()
+			d.value(p.value, one, list, join(path, p.key.Value))
+			values.SetMapIndex(name, list)
+			continue
+		}
 		if value, ok := d.scalar(p.value, one, join(path, p.key.Value)); ok {
 			values.SetMapIndex(name, reflect.ValueOf(value))
 		}

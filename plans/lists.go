@@ -43,6 +43,7 @@ func (d *decoder) loadLists(digest hash.Hash) {
 		checker.check()
 	}
 	cross.doubles()
+	d.namedServices(cross.services)
 }
 
 // readList takes a list's text, if it can be a list at all.

@@ -39,6 +39,31 @@ func good(t *testing.T, files map[string]string) *plans.Plan {
 	return plan
 }
 
+// What a list may name without a word in the plan, and with one.
+func TestListsNameWhatIsTheirs(t *testing.T) {
+	said := func(text string) string {
+		return strings.Replace(master, "batches:", "domains: "+text+"\nbatches:", 1)
+	}
+	const secrets = ",source_secret,target_secret\n"
+	tests := map[string]struct{ plan, list string }{
+		"nothing but a password opens it":      {small, "service,account,source_login,target_account" + secrets + "acme,anna@a.example,anna,anna@b.example,x,y\n"},
+		"the account's own domain":             {master, "service,account,source_login,target_account\nacme,anna@a.example,a.meyer@A.EXAMPLE,annie@a.example\n"},
+		"a domain of another of its accounts":  {master, "service,account,source_login,target_account\nacme,anna@a.example,anna@b.example,anna@b.example\nacme,ben@b.example,,\n"},
+		"what is skipped may name anything":    {master, "service,account,action,source_login,target_account\nacme,anna@a.example,skip,dora@b.example,dora@b.example\n"},
+		"what the plan says":                   {said("{acme: [a.example, b.example]}"), "service,account,source_login,target_account\nacme,anna@a.example,anna@b.example,anna@b.example\n"},
+		"anything, if the plan says so":        {said(`{acme: ["*"]}`), "service,account,source_login,target_account\nacme,anna@a.example,anna,anna@b.example\n"},
+		"anything, said of services not named": {said(`{"*": ["*"]}`), "service,account,source_login,target_account\nacme,anna@a.example,anna,anna@b.example\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			plan := good(t, map[string]string{"plan.yaml": tt.plan, "accounts.csv": tt.list})
+			if plan.Batches[0].Len() == 0 {
+				t.Error("the list is empty")
+			}
+		})
+	}
+}
+
 func TestListsAsSpreadsheetsWriteThem(t *testing.T) {
 	tests := map[string]string{
 		"commas":                "service,account,name,source_secret,target_secret\na.example,anna@a.example,Anna,x,y\n",

@@ -34,6 +34,8 @@ type Plan struct {
 	Ledger        string             `yaml:"ledger" kind:"hidden" inert:"yes" doc:"a postgres:// URL or a reference to one; so far the ledger is the SQLite file in output.dir"`
 	Batches       []*Batch           `yaml:"batches" required:"yes" doc:"one night's accounts each"`
 
+	Domains map[string][]string `yaml:"domains" kind:"domain" doc:"by service, the mail domains that its rows may name on either side; * for any, and for the services not named here. Left out: those of its own accounts, where Godwit can open or change what is not theirs"`
+
 	File     string   // as the user named it
 	Dir      string   // its folder: lists, templates and output are below it
 	Root     *os.Root // Dir, opened: nothing relative leaves it

@@ -24,6 +24,7 @@ type rowChecker struct {
 	torn     bool              // the row before had an open quote
 	literals bool              // a cell was a secret itself; said once
 	locales  map[string]error
+	foreign  []foreign
 	has      map[string]bool // columns of this list
 }
 
@@ -165,14 +166,19 @@ func (c *rowChecker) row(where row, r *columns) {
 	migrates := c.word(where.line, "action", &r.Action, "migrate", "skip", "hold")
 	c.word(where.line, "passwords", &r.Passwords, or(l.batch.Passwords.Mode, "keep"), "keep", "temporary")
 	address := c.target(where, r, migrates)
-	c.sourceLogin(where.line, r)
 	c.secrets(where.line, r)
 	if !serviceOK {
 		return
 	}
 	index := uint32(len(l.rows))
 	l.rows = append(l.rows, where)
-	c.id = append(c.id, c.service(where.line, r))
+	id := c.service(where.line, r)
+	c.id = append(c.id, id)
+	target := c.plan.Targets[or(r.Target, c.plan.DefaultTarget)]
+	if address == "" {
+		target = nil // reported
+	}
+	c.whose(where.line, id, r, target)
 	c.across.account(c.batch, index, r.Account)
 	if r.Action != "skip" {
 		c.across.source(c.batch, index, or(r.SourceLogin, r.Account))
@@ -206,26 +212,6 @@ func (c *rowChecker) word(line uint32, column string, cell *string, words ...str
 	c.at(line, "column %s: unknown word %s%s", column, shown(value), orOneOf(value, slices.Compact(words)))
 	*cell = ""
 	return false
-}
-
-// sourceLogin: where Godwit can open any mailbox of the source, a list, which a
-// customer may have written, must not name somebody else's.
-func (c *rowChecker) sourceLogin(line uint32, r *columns) {
-	imap := c.plan.Source.IMAP
-	anybodys := imap.Auth == "master" || imap.Auth == "authzid" || imap.Auth == "xoauth2" && !imap.Secret.IsZero()
-	own, login := domainOf(r.Account), domainOf(r.SourceLogin)
-	if anybodys && login != "" && login != own {
-		c.at(line, "source_login %s is of another domain than %s, and Godwit can open any mailbox there; a list may name only its own", shown(r.SourceLogin), shown(r.Account))
-	}
-}
-
-// domainOf is the folded domain of an address, "" for what is none.
-func domainOf(login string) string {
-	folded := foldAddress(login)
-	if i := strings.LastIndexByte(folded, '@'); i >= 0 {
-		return folded[i+1:]
-	}
-	return ""
 }
 
 // target checks where the account goes and whether Godwit can sign in there.

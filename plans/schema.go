@@ -57,6 +57,9 @@ func (k *key) schema() map[string]any {
 // item is the key of one element of a list or mapping of names.
 func (k *key) item() *key {
 	one := &key{kind: k.kind, words: k.words, noEffect: k.noEffect, min: k.min, max: k.max, keys: k.keys}
+	if k.shape == named && k.typ.Elem().Kind() == reflect.Slice {
+		one.shape, one.required = sequence, true
+	}
 	if k.keys != nil {
 		one.shape = mapping
 	}
@@ -179,6 +182,8 @@ func (k *key) typeName() string {
 		return "keys"
 	case k.shape == named && k.keys != nil:
 		return "names, each with keys"
+	case k.shape == named && k.typ.Elem().Kind() == reflect.Slice:
+		return "names, each with a list: " + one
 	case k.shape == named:
 		return "names, each with a " + one
 	case k.shape == sequence && k.keys != nil:

@@ -77,6 +77,7 @@ func (c *rowChecker) arrange() {
 		l.order[next[id]] = uint32(i)
 		next[id]++
 	}
+	c.strangers()
 	services := make([]service, 0, len(by))
 	for _, id := range by {
 		s := l.services[id]

@@ -43,6 +43,7 @@ var kinds = map[string]kind{
 	"count":         {says: "number", parse: parseCount, typ: "integer"},
 	"size":          {says: "size", parse: parseSize, pattern: `^[0-9]+(\.[0-9]+)?([kMGT]B|[KMGT]iB|B)$`},
 	"rate":          {says: "rate", parse: parseRate, pattern: `^[0-9]+(\.[0-9]+)?([kMGT]B|[KMGT]iB|B)/s$`},
+	"domain":        {says: "domain", parse: parseDomain},
 	"percent":       {says: "percentage", parse: parsePercent, pattern: `^[0-9]+(\.[0-9]+)?%$`},
 	"endpoint":      {says: "address", parse: parseEndpoint, hidden: true},
 	"url":           {says: "URL", parse: parseURL, hidden: true},

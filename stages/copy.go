@@ -45,8 +45,7 @@ func (Copy) Name() string { return pipeline.Copy }
 // Run makes one pass. It can be run again at any time: the UID map says what
 // the target has.
 func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
-	r := request(c.Plan.Name, task, journal.State())
-	if result, err := ensure(ctx, c.Admins[task.Account.Target], r, journal); err != nil || result.Outcome != "" {
+	if result, err := ensure(ctx, c.Plan, c.Admins, task, journal); err != nil || result.Outcome != "" {
 		return result, err
 	}
 	if journal.State().Phase == ledger.New {

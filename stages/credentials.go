@@ -91,11 +91,10 @@ func (c Credentials) policy(ctx context.Context, task pipeline.Task, journal pip
 	if !ok {
 		return platform.Policy{}, pipeline.Result{}, nil
 	}
-	r := request(c.Plan.Name, task, journal.State())
-	if result, err := ensure(ctx, c.Admins[task.Account.Target], r, journal); err != nil || result.Outcome != "" {
+	if result, err := ensure(ctx, c.Plan, c.Admins, task, journal); err != nil || result.Outcome != "" {
 		return platform.Policy{}, result, err
 	}
-	facts, err := inspector.Inspect(ctx, r)
+	facts, err := inspector.Inspect(ctx, request(c.Plan.Name, task, journal.State()))
 	if err != nil {
 		return platform.Policy{}, pipeline.Later("target-unreachable", fmt.Sprintf("target: password policy: %v", err)), nil
 	}

@@ -74,15 +74,6 @@ func request(plan string, task pipeline.Task, state ledger.State) platform.Reque
 	}
 }
 
-// ensure has the target account made ready, once. An empty Result means: done,
-// go on.
-func ensure(ctx context.Context, admin platform.Admin, r platform.Request, journal pipeline.Journal) (pipeline.Result, error) {
-	if admin == nil {
-		return pipeline.Result{}, nil
-	}
-	return once(ctx, journal, "ensure", func() error { return admin.Ensure(ctx, r) })
-}
-
 // once does what an earlier try has not done for certain. Doing the same again
 // is harmless. An empty Result means: done, go on.
 func once(ctx context.Context, journal pipeline.Journal, effect string, act func() error) (pipeline.Result, error) {

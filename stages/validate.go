@@ -135,6 +135,9 @@ func (v Validate) shared(accounts []Checked) Finding {
 func (v Validate) record(ctx context.Context, journal pipeline.Journal, c Checked) (held, lost int, err error) {
 	var worst Finding
 	for _, f := range c.Findings {
+		if f.Reason == targetExists && taken(journal) {
+			continue
+		}
 		if f.Verdict == Lost {
 			lost++
 		}
@@ -310,6 +313,9 @@ func (v Validate) target(ctx context.Context, batch *plans.Batch, service plans.
 		return nil, Finding{Verdict: Person, Reason: "target-missing", Text: err.Error()}
 	case err != nil:
 		return nil, Finding{Verdict: Again, Reason: "target-unreachable", Text: "admin side: " + err.Error()}
+	}
+	if why := stranger(v.Plan, a, facts); why != "" {
+		return facts.Findings, Finding{Verdict: Person, Reason: targetExists, Text: why}
 	}
 	if v.Plan.Promises.Quota == "keep" && facts.Quota > 0 && facts.Quota < survey.Bytes && survey.Quota == 0 {
 		return facts.Findings, Finding{Verdict: Person, Reason: "over-quota", Text: fmt.Sprintf("the target may hold %d bytes, the source has %d: raise the quota", facts.Quota, survey.Bytes)}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"godwit/pipeline"
+	"godwit/pipeline/ledger"
 	"godwit/plans"
 	"godwit/stages"
 	"godwit/stages/sheet"
@@ -36,7 +38,11 @@ sides for every account, what the target cannot hold, quota, the mail relay.`,
 				return err
 			}
 			defer t.close()
-			return live(c.Context(), c.OutOrStdout(), plan, t.validate(), asJSON)
+			begun, err := begun(c.Context(), plan)
+			if err != nil {
+				return err
+			}
+			return live(c.Context(), c.OutOrStdout(), plan, t.validate(), begun, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&offline, "offline", false, "plan and lists only, no server is asked")
@@ -54,8 +60,24 @@ func count(plan *plans.Plan) (services, accounts int) {
 	return services, accounts
 }
 
+// begun are the accounts at whose target Godwit has been, as the ledger has it:
+// that they exist there is no surprise.
+func begun(ctx context.Context, plan *plans.Plan) (map[string]bool, error) {
+	subjects, err := look(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]bool{}
+	for s := range subjects {
+		for address, state := range s.Accounts {
+			all[address] = state.Phase != ledger.New || !state.PasswordAt.IsZero()
+		}
+	}
+	return all, nil
+}
+
 // live prints what the servers say, service by service.
-func live(ctx context.Context, out io.Writer, plan *plans.Plan, v stages.Validate, asJSON bool) error {
+func live(ctx context.Context, out io.Writer, plan *plans.Plan, v stages.Validate, begun map[string]bool, asJSON bool) error {
 	waiting, checked := 0, 0
 	encoder := json.NewEncoder(out)
 	tell := func(f stages.Finding) error {
@@ -84,7 +106,9 @@ func live(ctx context.Context, out io.Writer, plan *plans.Plan, v stages.Validat
 			}
 			for _, a := range accounts {
 				checked++
-				general = append(general, a.Findings...)
+				general = append(general, slices.DeleteFunc(a.Findings, func(f stages.Finding) bool {
+					return f.Reason == "target-exists" && begun[f.Account]
+				})...)
 			}
 			for _, f := range general {
 				if err := tell(f); err != nil {

@@ -46,6 +46,7 @@ notices:
     - {when: done, to: [contact], template: done}
 window: {from: "22:00", until: "05:00"}
 copy: {accounts: 1, connections: 1}
+domains: {"*": [%[14]s]}
 batches:
   - {name: one, date: 2026-12-02, accounts: list.csv}
 `
@@ -97,7 +98,7 @@ func (l *laboratory) zimbraAt(t *testing.T, n int, names ...string) *zimbraWorld
 	w.write(filepath.Join(w.dir, "zimbra"), z.AdminPassword)
 	w.write(filepath.Join(w.dir, "list.csv"), list)
 	w.write(filepath.Join(w.dir, "plan.yaml"), fmt.Sprintf(zimbraPlan, w.up.Source.Address, w.up.Target.Address, w.up.CA,
-		w.up.Master.Login, w.up.Master.SecretFile, w.bin.lab, w.home, z.URL, z.Admin, z.CAFile, w.up.SMTP.Address, w.up.SMTP.Login, w.up.SMTP.SecretFile))
+		w.up.Master.Login, w.up.Master.SecretFile, w.bin.lab, w.home, z.URL, z.Admin, z.CAFile, w.up.SMTP.Address, w.up.SMTP.Login, w.up.SMTP.SecretFile, w.domain))
 	return w
 }
 

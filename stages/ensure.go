@@ -1,0 +1,68 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"godwit/pipeline"
+	"godwit/pipeline/ledger"
+	"godwit/plans"
+	"godwit/stages/platform"
+)
+
+// ensure has the target account made ready, once. One that was there before is
+// not taken for the customer's where Godwit could do in it what only its owner
+// may. An empty Result means: done, go on.
+func ensure(ctx context.Context, plan *plans.Plan, admins map[string]platform.Admin, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	admin := admins[task.Account.Target]
+	if admin == nil {
+		return pipeline.Result{}, nil
+	}
+	r := request(plan.Name, task, journal.State())
+	if inspector, ok := admin.(platform.Inspector); ok && !taken(journal) && opens(plan, task.Account) {
+		facts, err := inspector.Inspect(ctx, r)
+		switch why := stranger(plan, task.Account, facts); {
+		case errors.Is(err, platform.ErrNoAccount): // Ensure says what is to be done
+		case err != nil:
+			return pipeline.Later("target-unreachable", fmt.Sprintf("target: %v", err)), nil
+		case why != "":
+			return pipeline.Held(targetExists, why), nil
+		}
+	}
+	return once(ctx, journal, "ensure", func() error { return admin.Ensure(ctx, r) })
+}
+
+const targetExists = "target-exists"
+
+// taken says that the target account is known as the customer's: Godwit has set
+// out to make it, or a person said so.
+func taken(journal pipeline.Journal) bool {
+	last := journal.Last("ensure")
+	return last != "" && last != ledger.Failed || slices.Contains(journal.State().Waved, targetExists)
+}
+
+// opens says that Godwit gets into the target account without its password, or
+// sets it.
+func opens(plan *plans.Plan, a plans.Account) bool {
+	return a.Passwords == "temporary" || plan.Targets[a.Target].IMAP.OpensAny()
+}
+
+// stranger says why an account that is at the target already may not be the
+// customer's, "" if there is no doubt. Where Godwit may not make accounts they
+// are all there before, and should never have been used.
+func stranger(plan *plans.Plan, a plans.Account, facts platform.Facts) string {
+	known := fmt.Sprintf("%s exists already at target %q", a.TargetAccount, a.Target)
+	switch {
+	case !opens(plan, a), plan.Owns(a.Service, a.TargetAccount):
+		return ""
+	case plan.Targets[a.Target].Admin.Create:
+		known += " and was not made by Godwit"
+	case facts.LastLogin.IsZero():
+		return ""
+	default:
+		known += fmt.Sprintf(", and somebody signed in there on %s", facts.LastLogin.In(plan.Timezone).Format("2006-01-02"))
+	}
+	return known + fmt.Sprintf("; if it is theirs, say so: godwit retry PLAN --account %s; where the plan names its domain, domains: {%s: […]}, nobody asks", a.Address, a.Service)
+}
