@@ -45,7 +45,7 @@ type Plan struct {
 
 // Source is the platform to leave.
 type Source struct {
-	Platform string `yaml:"platform" enum:"imap dovecot cyrus courier exchange! zimbra! gmail!" default:"imap" doc:"known quirks"`
+	Platform string `yaml:"platform" enum:"imap dovecot cyrus courier exchange zimbra gmail!" default:"imap" doc:"known quirks; a server that tells what it is goes before"`
 	Region   string `yaml:"region" kind:"region" doc:"where the data lies, two letters"`
 	IMAP     IMAP   `yaml:"imap" required:"yes" doc:"how its mail is read"`
 	Freeze   Driver `yaml:"freeze" role:"freeze" doc:"how delivery to an account is stopped for its cutover"` // Name: none | exec | dovecot | zimbra
@@ -54,7 +54,7 @@ type Source struct {
 // Target is a platform to move to.
 type Target struct {
 	Name     string
-	Platform string   `yaml:"platform" enum:"imap dovecot cyrus courier exchange! zimbra! gmail!" default:"imap" doc:"known quirks"`
+	Platform string   `yaml:"platform" enum:"imap dovecot cyrus courier zimbra exchange! gmail!" default:"imap" doc:"known quirks; a server that tells what it is goes before"`
 	Region   string   `yaml:"region" kind:"region" doc:"where the data lies, two letters"`
 	IMAP     IMAP     `yaml:"imap" required:"yes" doc:"how its mail is written"`
 	Admin    Driver   `yaml:"admin" role:"admin" doc:"how its accounts and passwords are managed"` // Name: none | exec | list | zimbra

@@ -46,7 +46,7 @@ func TestWrittenInTheLanguage(t *testing.T) {
 func TestSentences(t *testing.T) {
 	named := strings.Fields(`source-unreachable target-unreachable login-source login-target busy over-quota interrupted too-long not-frozen
 		verify-failed notice-failed notice-late other-offer cancelled-by-customer held-by-operator needs-person deletions too-large refused
-		unreadable excluded folder-refused folder-renamed keyword-dropped altered removed ambiguous internal`)
+		unreadable excluded not-mail folder-refused folder-renamed keyword-dropped altered removed ambiguous internal`)
 	neutral := templates.Sentence("en", "needs-person")
 	for _, code := range named {
 		seen := map[string]string{}

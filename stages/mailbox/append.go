@@ -86,7 +86,7 @@ func (s *session) sendAll(name string, list []parcel) (*sending, error) {
 	out := s.out
 	for i, p := range list {
 		if !f.whole || i == 0 {
-			_, _ = out.WriteString(tags[i] + " APPEND " + q)
+			_, _ = out.WriteString(f.x.lead(i) + tags[i] + " APPEND " + q)
 		}
 		plus := s.nonSync(int64(len(p.body)))
 		_, _ = out.WriteString(appendHead(p.flags, p.meta, int64(len(p.body)), plus))
@@ -164,13 +164,13 @@ func (s *session) appendAll(name string, list []parcel) (validity uint32, out []
 // appendOne streams one message of size bytes; body writes them. An error of
 // body ends the connection, so that the server throws away what it has.
 func (s *session) appendOne(q, flags string, m meta, size int64, body func(io.Writer) error) (uint32, outcome, error) {
-	plus := s.nonSync(size)
+	plus := s.nonSync(size) && s.kind != kindZimbra // which takes all of it before it refuses it for its size
 	x := &exchange{}
 	tags, err := s.w.start(1, x)
 	if err != nil {
 		return 0, outcome{}, err
 	}
-	if err := s.w.put([]byte(tags[0] + " APPEND " + q + appendHead(flags, m, size, plus))); err != nil {
+	if err := s.w.put([]byte(x.lead(0) + tags[0] + " APPEND " + q + appendHead(flags, m, size, plus))); err != nil {
 		return 0, outcome{}, err
 	}
 	if !plus && !x.goAhead(0) { // refused before a byte was sent

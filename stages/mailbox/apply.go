@@ -120,8 +120,8 @@ func (l *lane) carryFlags(j *job) error {
 		}
 		for s, uids := range steps {
 			slices.Sort(uids)
-			add, dropped := keepFlags(s.add, b.permanent)
-			remove, _ := keepFlags(s.remove, b.permanent)
+			add, dropped := l.pass.place.space.keepFlags(s.add, b.permanent)
+			remove, _ := l.pass.place.space.keepFlags(s.remove, b.permanent)
 			for _, f := range dropped {
 				j.st.note(Skipped{Folder: j.name, Reason: KeywordDropped, Detail: safe(f)})
 			}

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type session struct {
 	w    *wire
 	c    *imapclient.Client
 	caps imap.CapSet
+	kind string // see platform.go; "" for no quirks
 	stop func() bool
 
 	ended   chan struct{} // closed when the connection is given up
@@ -55,7 +57,17 @@ func CheckLogin(ctx context.Context, e Endpoint) error {
 
 // open connects, signs in and proves the login with an EXAMINE of INBOX. The
 // caller holds a slot of the server.
-func open(ctx context.Context, e Endpoint) (s *session, err error) {
+func open(ctx context.Context, e Endpoint) (*session, error) {
+	s, err := openOnce(ctx, e)
+	if unconnected(err) && ctx.Err() == nil { // it may have lost its backend just now
+		if s, err = openOnce(ctx, e); unconnected(err) {
+			err = fmt.Errorf("%w: the server takes the name and has no mailbox for it (a wrong password, no rights, or no such mailbox): %w", ErrLogin, err)
+		}
+	}
+	return s, err
+}
+
+func openOnce(ctx context.Context, e Endpoint) (s *session, err error) {
 	began := time.Now()
 	defer func() { e.Server.pressed(began, err) }()
 	s, err = connect(ctx, e.Server)
@@ -69,7 +81,7 @@ func open(ctx context.Context, e Endpoint) (s *session, err error) {
 		s.abort()
 		return nil, fmt.Errorf("%s: sign in as %q: %w", e.Server.Address, safe(e.Login.User), err)
 	}
-	if err := s.prove(); err != nil {
+	if err := s.prove(e.Server.Platform); err != nil {
 		if _, ok := refused(err); ok && !errors.Is(err, ErrBusy) {
 			err = fmt.Errorf("%w: %w", ErrLogin, err)
 		}
@@ -86,15 +98,24 @@ func open(ctx context.Context, e Endpoint) (s *session, err error) {
 
 // prove opens INBOX and leaves it again: a login that cannot do that is none.
 // It is not kept open, because servers tell old counts of an open folder.
-func (s *session) prove() error {
+// With it goes the question what the server is, where it has not told.
+func (s *session) prove(platform string) error {
 	leave := "CLOSE" // of a folder opened read-only: nothing is removed
 	if s.has("UNSELECT") {
 		leave = "UNSELECT"
 	}
-	replies, err := s.w.doAll([]string{`EXAMINE "INBOX"`, leave}, nil)
+	commands := []string{`EXAMINE "INBOX"`, leave}
+	if s.kind = s.kindBefore(); s.kind == "" && s.has("ID") {
+		commands = append(commands, "ID NIL")
+	}
+	replies, err := s.w.doAll(commands, func(r *response) { s.kind = cmp.Or(kindByID(r), s.kind) })
 	if err != nil {
 		return err
 	}
+	if s.kind == "" {
+		s.kind = platform
+	}
+	s.w.pauses(s.strict())
 	return replies[0].err()
 }
 

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +81,7 @@ func (c *copier) reached(uid uint32) {
 // held is a message's flags as the target can hold them; what it cannot is
 // noted once per folder and keyword.
 func (c *copier) held(m meta) string {
-	kept, dropped := keepFlags(m.flags, c.permanent)
+	kept, dropped := c.pass.place.space.keepFlags(m.flags, c.permanent)
 	for _, f := range dropped {
 		c.rec.Notes = name(c.rec.Notes, Skipped{Folder: c.job.name, Reason: KeywordDropped, Detail: safe(f)})
 	}
@@ -186,25 +187,19 @@ func (c *copier) parcels(g *group) (list []parcel) {
 		case !ok && slices.ContainsFunc(g.over, func(o meta) bool { return o.uid == m.uid }):
 		case !ok:
 			c.pass.progress(m.size)
-		case isPlaceholder(body):
-			c.name(m, Unreadable, "the source gives a notice instead of the message", m.size)
 		case limit > 0 && int64(len(body)) > limit:
 			c.name(m, TooLarge, "", int64(len(body)))
+		case len(body) == 0 && c.pass.place.space.zimbra: // it would end the session
+			c.name(m, Refused, "the target takes no empty message", 0)
 		default:
 			if m.date == noDate {
 				m = c.dated(m, body)
 			}
+			m = c.inTime(m, int64(len(body)))
 			list = append(list, parcel{meta: m, body: body, flags: c.held(m), digest: g.sums[m.uid]})
 		}
 	}
 	return list
-}
-
-// isPlaceholder recognizes the notice that Exchange gives, with an OK, instead
-// of a message that it cannot convert.
-func isPlaceholder(body []byte) bool {
-	head, _, _ := bytes.Cut(body[:min(len(body), 8<<10)], []byte("\r\n\r\n"))
-	return bytes.Contains(head, []byte("Subject: Retrieval using the IMAP4 protocol failed for the following message:"))
 }
 
 // has tells whether a message is carried, written down or about to be.
@@ -274,8 +269,13 @@ func (c *copier) refusedOne(ctx context.Context, p parcel, err error, size int64
 	if errors.Is(err, ErrBusy) || errors.Is(err, ErrOverQuota) || r.Code == "TRYCREATE" {
 		return err
 	}
+	if r.Code == "" && !r.tooLarge() { // Zimbra says no more of a full mailbox than of anything else
+		if full, qerr := c.full(size); full || qerr != nil {
+			return cmp.Or(qerr, fmt.Errorf("%w: %w", ErrOverQuota, err))
+		}
+	}
 	system, _ := keepFlags(p.flags, []string{"-"})
-	if system != p.flags && p.body != nil && r.Code != "TOOBIG" { // perhaps it was a keyword
+	if system != p.flags && p.body != nil && !r.tooLarge() { // perhaps it was a keyword
 		dst, err := c.target()
 		if err != nil {
 			return err
@@ -288,15 +288,12 @@ func (c *copier) refusedOne(ctx context.Context, p parcel, err error, size int64
 		p.flags = system
 		return c.onceMore(ctx, dst, p, size)
 	}
-	if near := heldDate(p.date); near != p.date && p.date != noDate && p.body != nil && r.Code != "TOOBIG" { // perhaps it was the date
+	if near := heldDate(p.date); near != p.date && p.date != noDate && p.body != nil && !r.tooLarge() { // perhaps it was the date
 		dst, err := c.target()
 		if err != nil {
 			return err
 		}
-		c.rec.Notes = name(c.rec.Notes, Skipped{
-			Folder: c.job.name, UID: p.uid, Date: p.time(), Bytes: size, Reason: Altered,
-			Detail: "the target cannot hold the date " + p.time().Format(time.RFC3339),
-		})
+		c.noteDate(p.meta, size)
 		p.date = near
 		return c.onceMore(ctx, dst, p, size)
 	}
@@ -304,7 +301,7 @@ func (c *copier) refusedOne(ctx context.Context, p parcel, err error, size int64
 		return fmt.Errorf("the target refused %d messages in a row, the last: %w", c.refusals, err)
 	}
 	reason := Refused
-	if r.Code == "TOOBIG" {
+	if r.tooLarge() {
 		reason = TooLarge
 	}
 	c.rec.Notes = slices.DeleteFunc(c.rec.Notes, func(n Skipped) bool { return n.UID == p.uid }) // of a try that failed
@@ -323,6 +320,24 @@ func (c *copier) onceMore(ctx context.Context, dst *session, p parcel, size int6
 		return err
 	}
 	return c.settleOne(ctx, p, validity, out[0], size)
+}
+
+// noteDate notes that the target cannot hold a message's date.
+func (c *copier) noteDate(m meta, size int64) {
+	c.rec.Notes = name(c.rec.Notes, Skipped{
+		Folder: c.job.name, UID: m.uid, Date: m.time(), Bytes: size, Reason: Altered,
+		Detail: "the target cannot hold the date " + m.time().Format(time.RFC3339),
+	})
+}
+
+// inTime gives a message a date that the target holds, where it is known to
+// refuse others: what is streamed cannot be sent a second time.
+func (c *copier) inTime(m meta, size int64) meta {
+	if near := heldDate(m.date); c.pass.place.space.zimbra && m.date != noDate && near != m.date {
+		c.noteDate(m, size)
+		m.date = near
+	}
+	return m
 }
 
 // heldDate is the nearest date that every server holds.

@@ -40,8 +40,21 @@ func (r reply) ended() bool {
 		return false
 	}
 	text := strings.ToLower(r.Text)
-	return r.Code == "AUTHENTICATIONFAILED" || r.Code == "EXPIRED" ||
-		strings.Contains(text, "authenticated but not connected") || strings.Contains(text, "token") && strings.Contains(text, "expired")
+	return r.Code == "AUTHENTICATIONFAILED" || r.Code == "EXPIRED" || strings.Contains(text, notConnected) || strings.Contains(text, "token") && strings.Contains(text, "expired")
+}
+
+// notConnected is in what Exchange says of a session without a mailbox, also
+// right after it said OK to a wrong password.
+const notConnected = "authenticated but not connected"
+
+func unconnected(err error) bool {
+	return err != nil && strings.Contains(strings.ToLower(err.Error()), notConnected)
+}
+
+// tooLarge tells whether a message was refused for its size: by the code of RFC
+// 7889, or in Zimbra's words.
+func (r refusal) tooLarge() bool {
+	return r.Code == "TOOBIG" || r.Code == "" && strings.Contains(strings.ToLower(r.Text), "maximum message size exceeded")
 }
 
 // refused tells a command's refusal from a lost connection, and from a refused
@@ -88,6 +101,9 @@ func classify(err error) error {
 	case "OVERQUOTA":
 		return fmt.Errorf("%w: %w", ErrOverQuota, err)
 	}
+	if r.Code == "REFERRAL" { // RFC 2221; followed, it would take the secret to a host that nobody has named
+		return fmt.Errorf("the mailbox is on another server; name that one in the plan: %w", err)
+	}
 	text := strings.ToLower(r.Text)
 	for _, w := range busyWords {
 		if strings.Contains(text, w) {
@@ -104,7 +120,7 @@ func classify(err error) error {
 // that the credentials were refused.
 func loginError(err error) error {
 	out := classify(err)
-	if r, ok := refused(err); ok && r.Kind == "NO" && !errors.Is(out, ErrBusy) && !errors.Is(out, ErrLogin) {
+	if r, ok := refused(err); ok && r.Kind == "NO" && r.Code != "REFERRAL" && !errors.Is(out, ErrBusy) && !errors.Is(out, ErrLogin) {
 		return fmt.Errorf("%w: %w", ErrLogin, err)
 	}
 	return out

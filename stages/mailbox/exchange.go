@@ -14,7 +14,8 @@ import (
 // connection that the library signed in on. Others may be in flight behind it;
 // no command of the library may be in flight beside it.
 type exchange struct {
-	tags    map[string]int // tag -> index in replies
+	tags    map[string]int // tag -> index in replies, or noop
+	noops   []string       // that go before each command; see pauses
 	replies []reply
 	left    int
 	on      func(*response)                                   // untagged responses; may be nil
@@ -44,6 +45,7 @@ func (w *wire) start(n int, x *exchange) ([]string, error) {
 	if x.flood == 0 {
 		x.flood = flood
 	}
+	extra := 0
 	w.mu.Lock()
 	for len(w.queue) > 0 && w.queue[0].idle {
 		noop := w.queue[0]
@@ -61,10 +63,54 @@ func (w *wire) start(n int, x *exchange) ([]string, error) {
 		tags[i] = "G" + strconv.Itoa(w.seq)
 		x.tags[tags[i]] = i
 	}
+	if w.pause {
+		extra = x.breathe(w, n)
+	}
 	w.queue = append(w.queue, x)
 	w.mu.Unlock()
-	w.expect(n)
+	w.expect(n + extra)
 	return tags, nil
+}
+
+// noop stands for the index of a NOOP between commands.
+const noop = -1
+
+// inARow is how many commands may follow each other where a NOOP is to be said
+// between them: none of the servers that count refusals ends the connection
+// before the fifth, nor before the same command has come 25 times.
+const inARow = 4
+
+// pauses tells whether a NOOP is said between every few commands. It goes out
+// with them and costs no round trip.
+func (w *wire) pauses(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pause = on
+}
+
+// breathe puts NOOPs before some of n commands and tells how many. The caller
+// holds the lock.
+func (x *exchange) breathe(w *wire, n int) (extra int) {
+	x.noops = make([]string, n)
+	for i := range x.noops {
+		if w.row++; w.row <= inARow {
+			continue
+		}
+		w.seq++
+		tag := "G" + strconv.Itoa(w.seq)
+		x.noops[i], x.tags[tag], w.row = tag+" NOOP\r\n", noop, 1
+		x.left++
+		extra++
+	}
+	return extra
+}
+
+// lead is what goes out before command i.
+func (x *exchange) lead(i int) string {
+	if i < len(x.noops) {
+		return x.noops[i]
+	}
+	return ""
 }
 
 // take is called by the reader for each response; true ends the exchange.
@@ -95,12 +141,15 @@ func (x *exchange) take(w *wire, r *response) bool {
 		return false
 	}
 	delete(x.tags, r.tag)
-	x.replies[i] = r.reply()
-	if x.replies[i].ended() {
-		_ = w.fail(fmt.Errorf("%w: %w", errClosed, goodbye{refusal{x.replies[i]}})) // the same error
+	said := r.reply()
+	if said.ended() {
+		_ = w.fail(fmt.Errorf("%w: %w", errClosed, goodbye{refusal{said}})) // the same error
 	}
-	w.pressed(x.replies[i].err())
-	x.tell(i)
+	w.pressed(said.err())
+	if i != noop {
+		x.replies[i] = said
+		x.tell(i)
+	}
 	x.left--
 	w.expect(-1)
 	return x.left == 0
@@ -212,7 +261,7 @@ func (w *wire) send(command string, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return w.put([]byte(tags[0] + " " + command + "\r\n"))
+	return w.put([]byte(x.lead(0) + tags[0] + " " + command + "\r\n"))
 }
 
 // doAll sends commands in one go and returns the reply of each.
@@ -227,7 +276,7 @@ func (w *wire) doAll(commands []string, on func(*response)) ([]reply, error) {
 	}
 	var b bytes.Buffer
 	for i, c := range commands {
-		fmt.Fprintf(&b, "%s %s\r\n", tags[i], c)
+		fmt.Fprintf(&b, "%s%s %s\r\n", x.lead(i), tags[i], c)
 	}
 	if err := w.put(b.Bytes()); err != nil {
 		return nil, err

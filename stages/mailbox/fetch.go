@@ -87,6 +87,12 @@ func (l *lane) fetch(ctx context.Context, j *job, g *group) error {
 	if err != nil {
 		return err
 	}
+	for _, m := range g.metas { // and what is there instead: the next try may be luckier
+		if isPlaceholder(g.got[m.uid]) {
+			delete(g.got, m.uid)
+			missing = append(missing, m)
+		}
+	}
 	for _, m := range missing {
 		one := map[uint32][]byte{}
 		asked := l.ask(j, []meta{m}, nil)
@@ -94,6 +100,8 @@ func (l *lane) fetch(ctx context.Context, j *job, g *group) error {
 		switch {
 		case err != nil:
 			return err
+		case len(still) == 0 && isPlaceholder(one[m.uid]):
+			g.bad = append(g.bad, l.unreadable(j, m, notice))
 		case len(still) == 0:
 			g.got[m.uid] = one[m.uid]
 		case asked.ended() && asked.over:

@@ -29,7 +29,11 @@ func (p place) key(wire string) string {
 	if !p.anyCase {
 		return wire
 	}
-	return strings.Map(fold, strings.Join(p.space.split(wire), "\x00"))
+	name := strings.Join(p.space.split(wire), "\x00")
+	if p.space.zimbra {
+		name = bare(name)
+	}
+	return strings.Map(fold, name)
 }
 
 // fold is the same for all cases of a letter.
@@ -123,7 +127,10 @@ func rank(l listed, target place, kept, rename map[string]string) int {
 	case target.special(l.special) != nil:
 		return 3
 	}
-	return 3 + len(l.path)
+	if len(l.path) == 1 && target.reserved(l.path[0]) {
+		return 3 + 2*len(l.path) + 1 // whose name it will be is served first
+	}
+	return 3 + 2*len(l.path)
 }
 
 // special finds the target's folder for a special use.
@@ -173,7 +180,10 @@ func (m mapper) wanted(l listed) (p []string, own int) {
 // held respells what no name at the target can hold.
 func (m mapper) held(p []string) []string {
 	for i := range p {
-		p[i] = respell(p[i], m.target.space.impossible)
+		p[i] = m.target.space.level(p[i])
+	}
+	if len(p) > 0 && m.target.reserved(p[0]) {
+		p[0] += forMail
 	}
 	if len(p) > 0 && strings.EqualFold(p[0], "INBOX") { // RFC 9051, 5.1: whatever the case
 		p[0] = "INBOX"

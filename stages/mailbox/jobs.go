@@ -77,6 +77,8 @@ func (o Options) wanted(source []listed) (wanted []listed, notCarried []Skipped,
 		case l.noselect:
 		case l.foreign:
 			foreign = append(foreign, Skipped{Folder: l.name(), Reason: Excluded, Detail: "belongs to another user or is shared"})
+		case l.notMail && !o.renames(l):
+			notCarried = append(notCarried, Skipped{Folder: l.name(), Reason: NotMail})
 		case excluded(o.Exclude, l):
 			notCarried = append(notCarried, Skipped{Folder: l.name(), Reason: Excluded})
 		default:
@@ -84,6 +86,17 @@ func (o Options) wanted(source []listed) (wanted []listed, notCarried []Skipped,
 		}
 	}
 	return wanted, notCarried, foreign
+}
+
+// renames tells whether the plan gives the folder, or one it stands in, another
+// name: then it is to be carried, whatever it is.
+func (o Options) renames(l listed) bool {
+	for i := range l.path {
+		if _, ok := o.Rename[shownPath(l.path[:i+1])]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // plan makes the jobs: the folders of the source and those it no longer has.

@@ -14,6 +14,7 @@ type listed struct {
 	special    string   // \Sent, \Trash…; "" for none
 	subscribed bool
 	noselect   bool
+	notMail    bool // Exchange's own; see notmail.go
 	absent     bool // the server says that it has no such folder
 	foreign    bool // in another user's or a shared namespace
 	box        box
@@ -64,6 +65,9 @@ func (s *session) folders() ([]listed, space, error) {
 		sp.place(&list[i])
 	}
 	guessSpecial(list)
+	if sp.zimbra = s.kind == kindZimbra; s.kind == kindExchange {
+		markNotMail(list)
+	}
 	return list, sp, s.fillCounts(list, counts, sp.delim)
 }
 
@@ -108,7 +112,7 @@ func (s *session) list(command string, sp *space) (list []listed, counts map[str
 func (s *session) fillCounts(list []listed, counts map[string]box, delim string) error {
 	var ask []string
 	for _, l := range list {
-		if _, ok := counts[l.wire]; !ok && !l.noselect && !l.foreign {
+		if _, ok := counts[l.wire]; !ok && !l.noselect && !l.foreign && !l.notMail {
 			ask = append(ask, l.wire)
 		}
 	}
@@ -124,7 +128,7 @@ func (s *session) fillCounts(list []listed, counts map[string]box, delim string)
 	for i := range list {
 		l := &list[i]
 		l.box, l.told = counts[l.wire], counts[l.wire].validity != 0
-		if l.told || l.noselect || l.foreign {
+		if l.told || l.noselect || l.foreign || l.notMail || s.kind == kindExchange { // the scan looks there, and may lose the connection
 			continue
 		}
 		b, err := s.examine(l.wire)

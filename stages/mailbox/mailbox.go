@@ -82,6 +82,7 @@ var (
 type Server struct {
 	Address      string // host:port
 	TLS          string // implicit | starttls | none
+	Platform     string // what the plan calls it; a server that tells what it is goes before
 	CAFile       string // PEM, "" for the system's roots
 	Auth         string // password | master | authzid | xoauth2
 	Login        string // for master and authzid
@@ -200,5 +201,6 @@ type Survey struct {
 	Findings          []Skipped // what will be skipped or changed
 	SourceCaps        []string
 	TargetCaps        []string
-	TargetLimit       int64 // APPENDLIMIT, 0: not told
+	SourceKind        string // exchange, zimbra, gmail where the server tells or the plan says so
+	TargetLimit       int64  // APPENDLIMIT, 0: not told
 }

@@ -19,7 +19,16 @@ import (
 //	                                             (and beside it: read back)
 //
 // Nothing is changed at the target before the deletions have been checked.
-func (p Pass) Run(ctx context.Context) (Result, error) {
+func (p Pass) Run(ctx context.Context) (res Result, err error) {
+	err = patient(ctx, func() error {
+		did, err := p.once(ctx)
+		res = did.after(res)
+		return err
+	})
+	return res, err
+}
+
+func (p Pass) once(ctx context.Context) (Result, error) {
 	r, err := p.begin(ctx)
 	if err != nil {
 		return Result{}, err

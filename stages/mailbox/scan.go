@@ -59,8 +59,8 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := src.enableResync(); err != nil {
 		return err
 	}
-	b, err := src.examine(j.source.wire)
-	if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) {
+	b, src, err := l.look(src, j.source.wire)
+	if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) || errors.Is(err, errShut) {
 		j.st.skip(Skipped{Folder: j.name, Reason: Unreadable, Detail: err.Error()})
 		return nil
 	}
@@ -86,6 +86,26 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 		}
 	}
 	return l.findOrphans(j)
+}
+
+// errShut is a folder that ends the connection each time it is opened: Exchange
+// has had such, with a blank at the end of the name.
+var errShut = errors.New("the connection ends when the folder is opened")
+
+// look opens a folder of the source, on a new connection where the first is lost.
+func (l *lane) look(src *session, wire string) (box, *session, error) {
+	b, err := src.examine(wire)
+	if !lost(err) || errors.Is(err, ErrBusy) {
+		return b, src, err
+	}
+	again, rerr := l.source()
+	if rerr != nil {
+		return b, src, err
+	}
+	if b, err = again.examine(wire); lost(err) && !errors.Is(err, ErrBusy) {
+		err = fmt.Errorf("%w: %s", errShut, err.Error())
+	}
+	return b, again, err
 }
 
 // unchanged is what makes a pass with nothing to do cheap: LIST-STATUS has

@@ -44,7 +44,7 @@ func (s *Server) connections() *room {
 // together with Godwit's own.
 func (s *Server) AsUser() *Server {
 	return &Server{
-		Address: s.Address, TLS: s.TLS, CAFile: s.CAFile, Auth: "password",
+		Address: s.Address, TLS: s.TLS, CAFile: s.CAFile, Platform: s.Platform, Auth: "password",
 		Connections: s.Connections, Stall: s.Stall, Idle: s.Idle, Calm: s.Calm, Linger: s.Linger, room: s.connections(),
 	}
 }

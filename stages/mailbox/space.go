@@ -7,6 +7,7 @@ type space struct {
 	delim   string
 	prefix  string   // of the personal namespace: "" or "INBOX."
 	foreign []string // prefixes of other users' and shared namespaces
+	zimbra  bool     // see zimbra.go
 }
 
 // namespace asks for the prefixes; a server that has no answer has none.

@@ -84,6 +84,7 @@ func (s *session) xlist(list []listed) error {
 // mapAll maps the folders, and again where the target turns out to be one
 // that does not tell "Case" from "case".
 func (r *pass) mapAll(dst *session, wanted []listed, kept map[string]string) ([]mapping, error) {
+	r.place.anyCase = r.place.anyCase || dst.folds()
 	out := mapFolders(wanted, r.place, kept, r.Options.Rename)
 	if r.place.anyCase || !onlyCase(r.place, out) {
 		return out, nil

@@ -111,7 +111,7 @@ func shownPath(path []string) string {
 
 // impossible tells what no name of the space can hold.
 func (sp space) impossible(r rune) bool {
-	return unicode.IsControl(r) || strings.ContainsRune(sp.delim, r) || sp.delim == "" && r == '/'
+	return unicode.IsControl(r) || strings.ContainsRune(sp.delim, r) || sp.delim == "" && r == '/' || sp.zimbra && strings.ContainsRune(zimbraBars, r)
 }
 
 // unlikely tells, beside that, what servers are known to refuse, if only at

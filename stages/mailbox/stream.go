@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -11,10 +12,15 @@ import (
 // are held back until the source has said OK: before that nothing is known of
 // the message, and a target that lacks them throws it away.
 func (c *copier) large(ctx context.Context, m meta) error {
-	limit := c.lane.pass.limit
-	if limit > 0 && m.size > 2*limit { // an estimate of twice the limit is no error of estimation
-		c.name(m, TooLarge, "", m.size)
-		return nil
+	if limit := c.lane.pass.limit; limit > 0 && m.size > 2*limit { // fetched for nothing, unless the size is a wrong estimate
+		longer, err := c.longer(m.uid, limit)
+		if err != nil && !lost(err) {
+			return err
+		}
+		if longer {
+			c.name(m, TooLarge, "", m.size)
+			return nil
+		}
 	}
 	for try := 0; ; try++ {
 		if ctx.Err() != nil {
@@ -64,8 +70,11 @@ func (c *copier) stream(ctx context.Context, m meta) (source bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s := &streaming{c: c, dst: dst, m: m, gate: make(chan bool, 1), end: make(chan struct{})}
-	err = src.bodies(strconv.FormatUint(uint64(m.uid), 10), "BODY.PEEK[]", s.take)
+	var s *streaming
+	for try := 0; try == 0 || try == 1 && err == nil && s.notice; try++ { // a notice once, and then again
+		s = &streaming{c: c, dst: dst, m: m, gate: make(chan bool, 1), end: make(chan struct{})}
+		err = src.bodies(strconv.FormatUint(uint64(m.uid), 10), "BODY.PEEK[]", s.take)
+	}
 	s.gate <- err == nil
 	if !s.begun {
 		if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
@@ -73,6 +82,8 @@ func (c *copier) stream(ctx context.Context, m meta) (source bool, err error) {
 		}
 		if err == nil && s.tooLarge > 0 {
 			c.name(m, TooLarge, "", s.tooLarge)
+		} else if err == nil && s.notice {
+			c.name(m, Unreadable, notice, m.size)
 		} else if err == nil {
 			c.name(m, Unreadable, "the source does not give it", m.size)
 		}
@@ -89,7 +100,7 @@ func (c *copier) stream(ctx context.Context, m meta) (source bool, err error) {
 	if s.err != nil {
 		return false, s.err
 	}
-	return false, c.settleOne(ctx, parcel{meta: m, flags: s.flags, digest: s.digest.sum()}, s.validity, s.out, s.size)
+	return false, c.settleOne(ctx, parcel{meta: s.m, flags: s.flags, digest: s.digest.sum()}, s.validity, s.out, s.size)
 }
 
 // streaming is a large message on its way: the source's reader writes it into
@@ -101,6 +112,7 @@ type streaming struct {
 	gate     chan bool // the source said OK
 	end      chan struct{}
 	begun    bool
+	notice   bool // instead of the message
 	tooLarge int64
 	size     int64
 	flags    string
@@ -118,8 +130,15 @@ func (s *streaming) take(uid uint32, size int64, lit io.Reader) error {
 		s.tooLarge = size
 		return nil
 	}
+	if size <= mostNotice { // its size was an estimate
+		body, err := io.ReadAll(lit)
+		if s.notice = isPlaceholder(body); err != nil || s.notice {
+			return nil // the source's own error, if it is one, comes by itself
+		}
+		lit = bytes.NewReader(body)
+	}
 	s.begun, s.size, s.digest = true, size, newDigester()
-	s.flags = s.c.held(s.m)
+	s.flags, s.m = s.c.held(s.m), s.c.inTime(s.m, size)
 	pr, pw := io.Pipe()
 	go s.append(pr)
 	hold := min(size, holdBack)

@@ -18,7 +18,7 @@ func (p Pass) Examine(ctx context.Context) (Survey, error) {
 	}
 	defer r.close()
 	src, dst := r.lanes[0].src, r.lanes[0].dst
-	out := Survey{SourceCaps: src.capabilities(), TargetCaps: dst.capabilities(), TargetLimit: dst.appendLimit()}
+	out := Survey{SourceCaps: src.capabilities(), SourceKind: src.kind, TargetCaps: dst.capabilities(), TargetLimit: dst.appendLimit()}
 	source, _, err := src.folders()
 	if err != nil {
 		return out, r.at(r.Source, err)
@@ -42,6 +42,9 @@ func (p Pass) Examine(ctx context.Context) (Survey, error) {
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
+		if src, err = r.lanes[0].source(); err != nil {
+			return out, err
+		}
 		if err := r.survey(&out, src, m); err != nil {
 			return out, err
 		}
@@ -63,7 +66,7 @@ func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
 	if err != nil {
 		return Survey{}, err
 	}
-	out := Survey{SourceCaps: src.capabilities()}
+	out := Survey{SourceCaps: src.capabilities(), SourceKind: src.kind}
 	source, _, err := src.folders()
 	if err != nil {
 		return out, r.at(r.Source, err)
@@ -72,6 +75,9 @@ func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
 	out.Findings = append(notCarried, foreign...)
 	for _, l := range wanted {
 		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		if src, err = r.lanes[0].source(); err != nil {
 			return out, err
 		}
 		if err := r.survey(&out, src, mapping{source: l, path: l.path}); err != nil {
@@ -100,9 +106,9 @@ func (r *pass) survey(out *Survey, src *session, m mapping) error {
 	if m.source.told && m.source.box.messages == 0 {
 		return nil
 	}
-	b, err := src.examine(m.source.wire)
+	b, src, err := r.lanes[0].look(src, m.source.wire)
 	if err != nil {
-		if _, no := refused(err); no || errors.Is(err, errName) {
+		if _, no := refused(err); no || errors.Is(err, errName) || errors.Is(err, errShut) {
 			out.Findings = append(out.Findings, Skipped{Folder: name, Reason: Unreadable, Detail: err.Error()})
 			return nil
 		}
@@ -111,43 +117,32 @@ func (r *pass) survey(out *Survey, src *session, m mapping) error {
 	if b.messages == 0 {
 		return nil
 	}
+	var large []meta
 	err = src.eachMeta("1:*", "(UID INTERNALDATE RFC822.SIZE)", func(msg meta) {
 		out.Messages++
 		out.Bytes += msg.size
 		if r.limit > 0 && msg.size > r.limit {
-			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Bytes: msg.size, Reason: TooLarge})
+			large = append(large, msg)
 		}
 	})
+	for _, msg := range large {
+		longer := true
+		if err == nil && src.estimates() {
+			longer, err = src.longer(msg.uid, r.limit)
+		}
+		if err == nil && longer {
+			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Bytes: msg.size, Reason: TooLarge})
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("folder %q: %w", safe(name), err)
 	}
 	return nil
 }
 
-// quota asks what INBOX may hold; a server without an answer has no limit that
-// it tells.
-func (r *pass) quota(out *Survey, dst *session) error {
-	if !dst.has("QUOTA") {
-		return nil
-	}
-	_, err := dst.w.do(`GETQUOTAROOT "INBOX"`, &exchange{on: func(resp *response) {
-		t := resp.tokens()
-		if resp.word != "QUOTA" || len(t) < 2 {
-			return
-		}
-		list := t[len(t)-1].list
-		for i := 0; i+2 < len(list); i += 3 {
-			if strings.EqualFold(list[i].text, "STORAGE") {
-				limit := int64(min(list[i+2].number(), 1<<50)) * 1024
-				if limit > 0 && (out.Quota == 0 || limit < out.Quota) {
-					out.Quota, out.Used = limit, int64(min(list[i+1].number(), 1<<50))*1024
-				}
-			}
-		}
-	}})
-	if _, no := refused(err); no {
-		return nil
-	}
+// quota asks what INBOX may hold.
+func (r *pass) quota(out *Survey, dst *session) (err error) {
+	out.Quota, out.Used, err = dst.storage()
 	return err
 }
 

@@ -24,8 +24,16 @@ const (
 //
 // It speaks of the mailbox as of the last pass: mail that has arrived since is
 // the next pass's.
-func (p Pass) Verify(ctx context.Context, mode string) ([]Skipped, error) {
+func (p Pass) Verify(ctx context.Context, mode string) (differs []Skipped, err error) {
 	p.Options.Verify, p.Options.Final = mode, true
+	err = patient(ctx, func() error {
+		differs, err = p.verify(ctx)
+		return err
+	})
+	return differs, err
+}
+
+func (p Pass) verify(ctx context.Context) ([]Skipped, error) {
 	r, err := p.begin(ctx)
 	if err != nil {
 		return nil, err

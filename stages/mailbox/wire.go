@@ -62,6 +62,9 @@ type wire struct {
 	waiting int         // answers owed by the server; none: no deadline
 	queue   []*exchange // commands of ours in flight, oldest first
 	bye     string
+	welcome string   // the greeting
+	pause   bool     // see pauses
+	row     int      // commands since the last NOOP, where pause is set
 	hidden  []string // secrets that were sent, in the forms a server may repeat
 	err     error
 	seq     int
@@ -340,10 +343,19 @@ func (w *wire) route(r *response) []byte {
 		return nil
 	}
 	if !w.greeted || r.tag != "*" && r.tag != "+" {
+		if !w.greeted {
+			w.greets(r)
+		}
 		w.greeted = true
 		w.expect(-1)
 	}
 	return forLibrary(r)
+}
+
+func (w *wire) greets(r *response) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.welcome = string(r.lines[0])
 }
 
 // owner is the exchange in flight that a response belongs to: a tagged one to

@@ -38,7 +38,7 @@ func anySide() []Fault {
 		{Name: "tells no UIDVALIDITY", On: "EXAMINE", Forgets: true, From: 2, Once: 1, After: without("UIDVALIDITY")},
 		{Name: "tells no UIDNEXT", On: "EXAMINE", From: 2, Once: 2, After: without("UIDNEXT")},
 		{Name: "LIST is empty from the second on", On: "LIST", Forgets: true, From: 2, Once: 2, After: func(m *Moment) { m.Untagged = nil }},
-		{Name: "LIST is throttled", On: "LIST", Once: 1, Before: refusing("BAD", "Request is throttled. Suggested Backoff Time: 29988 milliseconds")},
+		{Name: "LIST is throttled", On: "LIST", Once: 1, Before: refusing("BAD", "Request is throttled. Suggested Backoff Time: 29 milliseconds")},
 		{Name: "LIST is cut", On: "LIST", Once: 1, After: cut(33)},
 		{Name: "LIST stalls", On: "LIST", Once: 1, After: stall(33)},
 		{Name: "LIST never ends its line", On: "LIST", Once: 1, After: flood(`* LIST () "/" `, strings.Repeat("x", 4096), 2000)},
