@@ -17,29 +17,47 @@ const NotMail Reason = "not-mail"
 // mailbox: those that show which language it is, and those that are not for
 // mail. Names are unique there, whatever the case, so a folder with such a name
 // is Exchange's; in a mailbox of another language it may be a user's own.
-var exchangeNames = []struct {
+var exchangeNames = []struct { //nolint:misspell // other languages
 	mail    string // between commas
 	notMail string
 }{
-	{"sent items,deleted items,drafts,junk email,junk e-mail",
-		"calendar,contacts,suggested contacts,tasks,notes,journal,outbox"},
-	{"gesendete elemente,gelöschte elemente,entwürfe,junk-e-mail",
-		"kalender,kontakte,vorgeschlagene kontakte,aufgaben,notizen,journal,postausgang"},
-	{"éléments envoyés,éléments supprimés,brouillons,courrier indésirable",
-		"calendrier,contacts,contacts suggérés,tâches,notes,journal,boîte d'envoi"},
-	{"elementos enviados,elementos eliminados,borradores,correo no deseado,correo electrónico no deseado",
-		"calendario,contactos,contactos sugeridos,tareas,notas,diario,bandeja de salida"},
-	{"posta inviata,posta eliminata,bozze,posta indesiderata",
-		"calendario,contatti,contatti suggeriti,attività,note,diario,posta in uscita"},
-	{"itens enviados,itens eliminados,itens excluídos,rascunhos,lixo eletrônico,lixo eletrónico,correio eletrónico de lixo",
-		"calendário,contatos,contactos,contatos sugeridos,contactos sugeridos,tarefas,notas,anotações,diário,caixa de saída,a enviar"},
-	{"verzonden items,verwijderde items,concepten,ongewenste e-mail",
-		"agenda,contactpersonen,voorgestelde contactpersonen,taken,notities,logboek,postvak uit"},
-	{"elementy wysłane,elementy usunięte,wersje robocze,kopie robocze,wiadomości-śmieci",
-		"kalendarz,kontakty,sugerowane kontakty,zadania,notatki,dziennik,skrzynka nadawcza"},
+	{
+		"sent items,deleted items,drafts,junk email,junk e-mail",
+		"calendar,contacts,suggested contacts,tasks,notes,journal,outbox",
+	},
+	{
+		"gesendete elemente,gelöschte elemente,entwürfe,junk-e-mail",
+		"kalender,kontakte,vorgeschlagene kontakte,aufgaben,notizen,journal,postausgang",
+	},
+	{
+		"éléments envoyés,éléments supprimés,brouillons,courrier indésirable",
+		"calendrier,contacts,contacts suggérés,tâches,notes,journal,boîte d'envoi",
+	},
+	{
+		"elementos enviados,elementos eliminados,borradores,correo no deseado,correo electrónico no deseado",
+		"calendario,contactos,contactos sugeridos,tareas,notas,diario,bandeja de salida",
+	},
+	{
+		"posta inviata,posta eliminata,bozze,posta indesiderata",
+		"calendario,contatti,contatti suggeriti,attività,note,diario,posta in uscita",
+	},
+	{
+		"itens enviados,itens eliminados,itens excluídos,rascunhos,lixo eletrônico,lixo eletrónico,correio eletrónico de lixo",
+		"calendário,contatos,contactos,contatos sugeridos,contactos sugeridos,tarefas,notas,anotações,diário,caixa de saída,a enviar",
+	},
+	{
+		"verzonden items,verwijderde items,concepten,ongewenste e-mail",
+		"agenda,contactpersonen,voorgestelde contactpersonen,taken,notities,logboek,postvak uit",
+	},
+	{
+		"elementy wysłane,elementy usunięte,wersje robocze,kopie robocze,wiadomości-śmieci",
+		"kalendarz,kontakty,sugerowane kontakty,zadania,notatki,dziennik,skrzynka nadawcza",
+	},
 }
 
 // exchangeLogs are not for mail in whatever language the mailbox is.
+//
+//nolint:misspell // other languages
 var exchangeLogs = strings.Split("sync issues,synchronisierungsprobleme,problèmes de synchronisation,problemas de sincronización,"+
 	"problemi di sincronizzazione,problemas de sincronização,synchronisatieproblemen,problemy z synchronizacją,"+
 	"conversation history,aufgezeichnete unterhaltungen,historique des conversations,historial de conversaciones,cronologia conversazioni,"+
