@@ -17,7 +17,7 @@ const NotMail Reason = "not-mail"
 // mailbox: those that show which language it is, and those that are not for
 // mail. Names are unique there, whatever the case, so a folder with such a name
 // is Exchange's; in a mailbox of another language it may be a user's own.
-var exchangeNames = []struct { //nolint:misspell // other languages
+var exchangeNames = []struct {
 	mail    string // between commas
 	notMail string
 }{
@@ -35,7 +35,7 @@ var exchangeNames = []struct { //nolint:misspell // other languages
 	},
 	{
 		"elementos enviados,elementos eliminados,borradores,correo no deseado,correo electrónico no deseado",
-		"calendario,contactos,contactos sugeridos,tareas,notas,diario,bandeja de salida",
+		"calendario,contactos,contactos sugeridos,tareas,notas,diario,bandeja de salida", //nolint:misspell // Spanish
 	},
 	{
 		"posta inviata,posta eliminata,bozze,posta indesiderata",
@@ -43,7 +43,7 @@ var exchangeNames = []struct { //nolint:misspell // other languages
 	},
 	{
 		"itens enviados,itens eliminados,itens excluídos,rascunhos,lixo eletrônico,lixo eletrónico,correio eletrónico de lixo",
-		"calendário,contatos,contactos,contatos sugeridos,contactos sugeridos,tarefas,notas,anotações,diário,caixa de saída,a enviar",
+		"calendário,contatos,contactos,contatos sugeridos,contactos sugeridos,tarefas,notas,anotações,diário,caixa de saída,a enviar", //nolint:misspell // Portuguese
 	},
 	{
 		"verzonden items,verwijderde items,concepten,ongewenste e-mail",
