@@ -245,6 +245,8 @@ func (c Copy) trouble(ctx context.Context, task pipeline.Task, journal pipeline.
 		return pipeline.Held("deletions", err.Error()+"; if they are meant: godwit retry"), nil
 	case errors.Is(err, mailbox.ErrOverQuota):
 		return pipeline.Failed("over-quota", err.Error()), nil
+	case errors.Is(err, mailbox.ErrResidency):
+		return pipeline.Held("needs-person", err.Error()), nil
 	case errors.Is(err, mailbox.ErrBusy):
 		return pipeline.Later("busy", err.Error()), nil
 	case errors.Is(err, mailbox.ErrSecret):

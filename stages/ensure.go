@@ -25,6 +25,8 @@ func ensure(ctx context.Context, plan *plans.Plan, admins map[string]platform.Ad
 		facts, err := inspector.Inspect(ctx, r)
 		switch why := stranger(plan, task.Account, facts); {
 		case errors.Is(err, platform.ErrNoAccount): // Ensure says what is to be done
+		case errors.Is(err, platform.ErrTaken):
+			return pipeline.Held("target-missing", err.Error()), nil
 		case err != nil:
 			return pipeline.Later("target-unreachable", fmt.Sprintf("target: %v", err)), nil
 		case why != "":

@@ -242,9 +242,16 @@ func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans
 	add := func(verdict Verdict, reason, text string) {
 		c.Findings = append(c.Findings, Finding{Service: service.Name, Account: a.Address, Verdict: verdict, Reason: reason, Text: text})
 	}
+	facts, f := v.target(ctx, batch, service, a)
+	if f.Text != "" {
+		add(f.Verdict, f.Reason, f.Text)
+	}
 	pass := mailbox.Pass{
 		Source: v.Servers.source(a), Target: v.Servers.target(a, opener(a.TargetSecret)),
 		Options: mailbox.Options{Exclude: batch.Copy.Exclude, Rename: batch.Copy.Rename, MaxMessage: batch.Copy.MaxMessage},
+	}
+	if most := pass.Options.MaxMessage; facts.MaxMessage > 0 && (most == 0 || facts.MaxMessage < most) {
+		pass.Options.MaxMessage = facts.MaxMessage
 	}
 	survey, err := mailbox.Survey{}, errNotYet
 	if !waitsForOperator(v.Plan, a) {
@@ -263,10 +270,12 @@ func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans
 		}
 	}
 	c.Survey = survey
-	settings, f := v.target(ctx, batch, service, a, survey)
-	if f.Text != "" {
-		add(f.Verdict, f.Reason, f.Text)
+	if v.Plan.Promises.Quota == "keep" && facts.Quota > 0 && facts.Quota < survey.Bytes && (survey.Quota == 0 || facts.Quota < survey.Quota) {
+		add(Person, "over-quota", fmt.Sprintf("the target may hold %d bytes, the source has %d: raise the quota", facts.Quota, survey.Bytes))
 	}
+	settings := slices.DeleteFunc(facts.Findings, func(s platform.Finding) bool {
+		return s.Above > 0 && !slices.ContainsFunc(survey.Findings, func(m mailbox.Skipped) bool { return m.Reason == mailbox.TooLarge && m.Bytes > s.Above })
+	})
 	for _, s := range settings {
 		verdict := Converted
 		if s.Blocks {
@@ -298,29 +307,26 @@ func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans
 
 // target asks the target's admin side how the account stands there: what of its
 // settings will hurt is found out now.
-func (v Validate) target(ctx context.Context, batch *plans.Batch, service plans.Service, a plans.Account, survey mailbox.Survey) ([]platform.Finding, Finding) {
+func (v Validate) target(ctx context.Context, batch *plans.Batch, service plans.Service, a plans.Account) (platform.Facts, Finding) {
 	inspector, ok := v.Admins[a.Target].(platform.Inspector)
 	if !ok {
-		return nil, Finding{}
+		return platform.Facts{}, Finding{}
 	}
 	facts, err := inspector.Inspect(ctx, request(v.Plan.Name, pipeline.Task{Batch: batch, Service: service, Account: a}, ledger.State{}))
 	switch {
 	case errors.Is(err, platform.ErrNoAccount) && v.Plan.Targets[a.Target].Admin.Create:
-		return nil, Finding{} // made before the first pass
+		return facts, Finding{} // made before the first pass
 	case errors.Is(err, platform.ErrNoAccount):
-		return nil, Finding{Verdict: Person, Reason: "target-missing", Text: err.Error() + "; make it, or set admin.create: true"}
+		return facts, Finding{Verdict: Person, Reason: "target-missing", Text: err.Error() + "; make it, or set admin.create: true"}
 	case errors.Is(err, platform.ErrTaken):
-		return nil, Finding{Verdict: Person, Reason: "target-missing", Text: err.Error()}
+		return facts, Finding{Verdict: Person, Reason: "target-missing", Text: err.Error()}
 	case err != nil:
-		return nil, Finding{Verdict: Again, Reason: "target-unreachable", Text: "admin side: " + err.Error()}
+		return facts, Finding{Verdict: Again, Reason: "target-unreachable", Text: "admin side: " + err.Error()}
 	}
 	if why := stranger(v.Plan, a, facts); why != "" {
-		return facts.Findings, Finding{Verdict: Person, Reason: targetExists, Text: why}
+		return facts, Finding{Verdict: Person, Reason: targetExists, Text: why}
 	}
-	if v.Plan.Promises.Quota == "keep" && facts.Quota > 0 && facts.Quota < survey.Bytes && survey.Quota == 0 {
-		return facts.Findings, Finding{Verdict: Person, Reason: "over-quota", Text: fmt.Sprintf("the target may hold %d bytes, the source has %d: raise the quota", facts.Quota, survey.Bytes)}
-	}
-	return facts.Findings, Finding{}
+	return facts, Finding{}
 }
 
 // standing asks the freeze driver about the account: that it answers is found
@@ -369,6 +375,8 @@ func (v Validate) refusal(a plans.Account, err error) Finding {
 		return Finding{Verdict: Fine, Reason: "login-target", Text: "waits for the operator to set the temporary passwords on the target"}
 	case errors.Is(err, mailbox.ErrLogin):
 		return Finding{Verdict: Person, Reason: "login-" + side, Text: err.Error()}
+	case errors.Is(err, mailbox.ErrResidency):
+		return Finding{Verdict: Person, Reason: "needs-person", Text: err.Error()}
 	case errors.Is(err, mailbox.ErrSecret):
 		return Finding{Verdict: Again, Reason: "internal", Text: err.Error()}
 	}

@@ -2,12 +2,14 @@ package stages_test
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
 	"godwit/pipeline"
 	"godwit/pipeline/ledger"
 	"godwit/stages"
+	"godwit/stages/demohost"
 	"godwit/stages/platform"
 )
 
@@ -254,5 +256,37 @@ func TestValidateLeavesAloneWhatHasMoved(t *testing.T) {
 	}())
 	if s := h.state(anna); s.Trouble != ledger.None {
 		t.Errorf("anna is %s: %s", s.Trouble, s.Detail)
+	}
+}
+
+func TestValidateBelievesTheAdminSide(t *testing.T) {
+	small := platform.Finding{Code: "message-size", Above: 1000, Text: "larger messages are not carried; raise it"}
+	tests := map[string]struct {
+		facts    platform.Facts
+		promises string
+		want     []string // reasons, but for what is fine
+	}{
+		"a quota that holds all":                     {platform.Facts{Quota: 1 << 20}, "promises: {quota: keep}\n", nil},
+		"a quota that does not":                      {platform.Facts{Quota: 1000}, "promises: {quota: keep}\n", []string{"over-quota"}},
+		"the same, and nothing was promised":         {platform.Facts{Quota: 1000}, "", nil},
+		"a message over the limit is lost, and why":  {platform.Facts{MaxMessage: 1000, Findings: []platform.Finding{small}}, "", []string{"target-settings", "too-large"}},
+		"a limit that no message reaches is no harm": {platform.Facts{MaxMessage: 1 << 20, Findings: []platform.Finding{{Code: "message-size", Above: 1 << 20, Text: "x"}}}, "", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHoster(t, "notices:", tt.promises+"notices:")
+			h.admin = inspected{demohost.Platform{Host: h.Host}, tt.facts, nil}
+			h.AddAccount("target", anna, "x")
+			big := letter("INBOX", "big")
+			big.Body = append(big.Body, strings.Repeat("0123456789\r\n", 200)...)
+			must(t, h.Put("source", anna, big))
+			var got []string
+			for _, f := range h.checked(acme)[anna] {
+				got = append(got, f.Reason)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q; want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -85,12 +85,12 @@ type tools struct {
 func wire(plan *plans.Plan, clock pipeline.Clock) (*tools, error) {
 	t := &tools{
 		plan: plan, clock: clock, clients: &stages.Clients{Plan: plan, Now: clock.Now}, admins: map[string]platform.Admin{},
-		servers:   stages.Servers{Source: server(plan.Source.IMAP, plan.Source.Platform, plan.Copy.Rate), Targets: map[string]*mailbox.Server{}},
+		servers:   stages.Servers{Source: server(plan.Source.IMAP, plan.Source.Platform, plan.Source.Region, plan, plan.Copy.Rate), Targets: map[string]*mailbox.Server{}},
 		templates: map[*plans.Batch]*templates.Set{}, senders: map[*plans.Batch]*mailer.Sender{},
 	}
 	var err error
 	for name, target := range plan.Targets {
-		t.servers.Targets[name] = server(target.IMAP, target.Platform, 0)
+		t.servers.Targets[name] = server(target.IMAP, target.Platform, target.Region, plan, 0)
 		switch target.Admin.Name {
 		case "exec":
 			t.admins[name] = program.New(target.Admin.Command, plan.Dir, target.Admin.Timeout)
@@ -112,7 +112,7 @@ func wire(plan *plans.Plan, clock pipeline.Clock) (*tools, error) {
 			return nil, err
 		}
 		smtp := b.Notices.SMTP
-		t.senders[b] = &mailer.Sender{Server: mailer.Server{Address: smtp.Address, TLS: smtp.TLS, CAFile: smtp.CAFile, Login: smtp.Login, Secret: smtp.Secret.Open}}
+		t.senders[b] = &mailer.Sender{Server: mailer.Server{Address: smtp.Address, TLS: smtp.TLS, CAFile: smtp.CAFile, Login: smtp.Login, Secret: smtp.Secret.Open, Region: smtp.Region, Residency: plan.Promises.Residency}}
 	}
 	return t, nil
 }
@@ -195,10 +195,11 @@ func thawOf(plan *plans.Plan) ledger.Thaw {
 	}
 }
 
-func server(imap plans.IMAP, platform string, bytesPerSecond int64) *mailbox.Server {
+func server(imap plans.IMAP, platform, region string, plan *plans.Plan, bytesPerSecond int64) *mailbox.Server {
 	s := &mailbox.Server{
 		Address: imap.Address, TLS: imap.TLS, Platform: platform, CAFile: imap.CAFile, Auth: imap.Auth, Login: imap.Login,
 		MasterFormat: imap.MasterFormat, Connections: imap.MaxConnections,
+		Region: region, Residency: plan.Promises.Residency,
 	}
 	if !imap.Secret.IsZero() {
 		s.Secret = imap.Secret.Open

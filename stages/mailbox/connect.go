@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -119,8 +120,12 @@ func (s *session) prove(platform string) error {
 	return replies[0].err()
 }
 
-// connect reaches the server and reads its greeting. Nothing secret is sent.
+// connect reaches the server and reads its greeting. Nothing secret is sent. The
+// promise of where data lies is held here as well as when the plan is read.
 func connect(ctx context.Context, server *Server) (*session, error) {
+	if len(server.Residency) > 0 && !slices.Contains(server.Residency, server.Region) {
+		return nil, fmt.Errorf("%w (%s): its region is %q; no connection was made", ErrResidency, strings.Join(server.Residency, ", "), server.Region)
+	}
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	nc, err := (&net.Dialer{}).DialContext(dialCtx, "tcp", server.Address)

@@ -229,3 +229,21 @@ func TestConnectionsThatAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestNoConnectionLeavesThePromisedRegions: not even to greet.
+func TestNoConnectionLeavesThePromisedRegions(t *testing.T) {
+	s := newScenario(t, imaptest.Full, imaptest.Full)
+	e := s.pass.Source
+	e.Server.Residency = []string{"FR", "DE"}
+	for region, allowed := range map[string]bool{"FR": true, "DE": true, "US": false, "": false} {
+		for _, server := range []*mailbox.Server{e.Server, e.Server.AsUser()} {
+			server.Region = region
+			before, _ := s.source.Sessions()
+			err := mailbox.CheckLogin(t.Context(), mailbox.Endpoint{Server: server, Login: e.Login})
+			after, _ := s.source.Sessions()
+			if allowed == errors.Is(err, mailbox.ErrResidency) || allowed != (after > before) {
+				t.Errorf("region %q: %d sessions more, %v", region, after-before, err)
+			}
+		}
+	}
+}

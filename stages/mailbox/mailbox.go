@@ -67,6 +67,8 @@ var (
 	// ErrDropped means that the server ended the connection instead of answering
 	// a sign-in. Dovecot does so for a master user and an account it lacks.
 	ErrDropped = errors.New("no answer to the sign-in (is there such a mailbox?)")
+	// ErrResidency means that the server stands outside of the promised regions.
+	ErrResidency = errors.New("customers were promised that their data stays elsewhere")
 	// ErrBusy means that the server asks to come back later ([INUSE], [LIMIT],
 	// [UNAVAILABLE], throttling, too many connections).
 	ErrBusy = errors.New("the server asks to come back later")
@@ -94,6 +96,9 @@ type Server struct {
 	Calm         time.Duration // without complaint until one more connection is tried; 0: 1 min
 	Linger       time.Duration // it may take over what a lost connection had sent; 0: a twentieth of Stall, at most 1 s
 	Rate         *rate.Limiter // bytes read, nil: no cap
+
+	Region    string   // where it stands
+	Residency []string // the regions that were promised; nil: any. No connection is made to others
 
 	once sync.Once
 	room *room

@@ -45,6 +45,7 @@ func (s *Server) connections() *room {
 func (s *Server) AsUser() *Server {
 	return &Server{
 		Address: s.Address, TLS: s.TLS, CAFile: s.CAFile, Platform: s.Platform, Auth: "password",
+		Region: s.Region, Residency: s.Residency,
 		Connections: s.Connections, Stall: s.Stall, Idle: s.Idle, Calm: s.Calm, Linger: s.Linger, room: s.connections(),
 	}
 }

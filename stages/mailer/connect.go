@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-sasl"
@@ -32,6 +34,9 @@ type session struct {
 // connect dials, secures and signs in. Its errors are trouble.
 func connect(ctx context.Context, server Server, timeout time.Duration) (*session, error) {
 	host, config, err := server.check()
+	if err == nil && len(server.Residency) > 0 && !slices.Contains(server.Residency, server.Region) {
+		err = fmt.Errorf("relay %s: its region is %q, and customers were promised that their data stays in %s; no connection was made", server.Address, server.Region, strings.Join(server.Residency, ", "))
+	}
 	if err != nil {
 		return nil, trouble{at: Connect, err: err}
 	}

@@ -29,6 +29,9 @@ type Server struct {
 	CAFile  string // PEM, "" for the system's roots
 	Login   string // "" for no AUTH
 	Secret  func(context.Context) (string, error)
+
+	Region    string   // where it stands
+	Residency []string // the regions that were promised; nil: any. No connection is made to others
 }
 
 // Message is one notice to one recipient.

@@ -227,6 +227,8 @@ func TestNoLoginWithoutVerifiedTLS(t *testing.T) {
 		"a CA file without certificates":   {sinkOptions{}, func(s *mailer.Server) { s.CAFile = "sink_test.go" }, "holds no PEM certificate"},
 		"a CA file that is not there":      {sinkOptions{}, func(s *mailer.Server) { s.CAFile = "nowhere.pem" }, "nowhere.pem"},
 		"a misspelt mode":                  {sinkOptions{}, func(s *mailer.Server) { s.TLS = "start-tls" }, `"start-tls" is none of implicit, starttls, none`},
+		"outside of the promised regions":  {sinkOptions{login: true, plain: true}, func(s *mailer.Server) { s.Region, s.Residency = "US", []string{"FR", "DE"} }, "stays in FR, DE; no connection was made"},
+		"no region where one was promised": {sinkOptions{login: true, plain: true}, func(s *mailer.Server) { s.Residency = []string{"FR"} }, `its region is ""`},
 		"no port":                          {sinkOptions{}, func(s *mailer.Server) { s.Address = "localhost" }, "not host:port"},
 	}
 	for name, tt := range tests {

@@ -71,13 +71,15 @@ type Admin interface {
 // Inspector is an Admin that can say how an account stands before anything
 // moves.
 type Inspector interface {
-	// Inspect changes nothing. Errors: ErrNoAccount.
+	// Inspect changes nothing. Errors: ErrNoAccount; the facts are then those of
+	// the account as it would be made.
 	Inspect(ctx context.Context, r Request) (Facts, error)
 }
 
 // Facts are how a target account stands.
 type Facts struct {
 	Quota      int64 // bytes, 0: no limit
+	MaxMessage int64 // bytes of the largest message that is taken, 0: not known
 	Policy     Policy
 	MustChange bool
 	LastLogin  time.Time // zero: never, or the platform does not tell
@@ -89,6 +91,7 @@ type Facts struct {
 type Finding struct {
 	Code   string // the same for the same setting
 	Blocks bool   // the move must wait until it is mended
+	Above  int64  // hurts where a message has more bytes; 0: always
 	Text   string
 }
 

@@ -2,16 +2,28 @@ package zimbra
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"godwit/stages/platform"
 )
 
 // Inspect looks at the target account and changes nothing. Errors:
-// platform.ErrNoAccount.
+// platform.ErrNoAccount; the facts are then those of the class of service that
+// the account would get, as far as the administrator may read it.
 func (d *Driver) Inspect(ctx context.Context, r platform.Request) (platform.Facts, error) {
-	a, err := d.lookup(ctx, r.TargetAccount, false)
+	a, missing := d.lookup(ctx, r.TargetAccount, false)
+	if errors.Is(missing, platform.ErrNoAccount) {
+		var err error
+		if a, err = d.asMade(ctx, r.TargetAccount); err != nil {
+			return platform.Facts{}, err
+		}
+	} else if missing != nil {
+		return platform.Facts{}, missing
+	}
+	limit, err := d.largest(ctx)
 	if err != nil {
 		return platform.Facts{}, err
 	}
@@ -19,6 +31,12 @@ func (d *Driver) Inspect(ctx context.Context, r platform.Request) (platform.Fact
 		Quota:    a.number("zimbraMailQuota"),
 		Policy:   policy(a),
 		Findings: findings(a),
+
+		MaxMessage: limit,
+	}
+	if limit > 0 {
+		facts.Findings = append(facts.Findings, platform.Finding{Code: "message-size", Above: limit, Text: fmt.Sprintf(
+			"zimbraMtaMaxMessageSize is %d bytes, which binds IMAP too: larger messages are not carried; raise it for the days of the move", limit)})
 	}
 	if limit := a.number("zimbraMailDomainQuota"); limit > 0 && (facts.Quota == 0 || limit < facts.Quota) {
 		facts.Quota = limit
@@ -27,7 +45,60 @@ func (d *Driver) Inspect(ctx context.Context, r platform.Request) (platform.Fact
 		facts.LastLogin, _ = time.Parse("20060102150405Z0700", login)
 	}
 	facts.MustChange = a.is("zimbraPasswordMustChange")
-	return facts, nil
+	return facts, missing
+}
+
+// asMade is what an account of that name would have from its class of service:
+// the one in the plan, the domain's, or "default".
+func (d *Driver) asMade(ctx context.Context, name string) (*account, error) {
+	by, cos := "name", d.config.COS
+	if cos == "" {
+		cos = "default"
+		var answer struct {
+			Domain found `json:"domain"`
+		}
+		_, domain, _ := strings.Cut(name, "@")
+		body := map[string]any{"domain": map[string]any{"by": "name", "_content": domain}}
+		if err := unlessRefused(d.do(ctx, "GetDomain", body, &answer, false)); err != nil {
+			return nil, err
+		}
+		if id := answer.Domain.get("zimbraDomainDefaultCOSId"); id != "" {
+			by, cos = "id", id
+		}
+	}
+	var answer struct {
+		COS found `json:"cos"`
+	}
+	body := map[string]any{"cos": map[string]any{"by": by, "_content": cos}}
+	err := unlessRefused(d.do(ctx, "GetCos", body, &answer, false))
+	return &answer.COS.account, err
+}
+
+// largest is the size of message that the server takes, 0 if it is not ours to
+// know. It is asked for once.
+func (d *Driver) largest(ctx context.Context) (int64, error) {
+	const attr = "zimbraMtaMaxMessageSize"
+	d.asking.Lock()
+	defer d.asking.Unlock()
+	if d.asked {
+		return d.limit, nil
+	}
+	var answer found
+	body := map[string]any{"a": []any{map[string]any{"n": attr}}}
+	if err := unlessRefused(d.do(ctx, "GetConfig", body, &answer, false)); err != nil {
+		return 0, err
+	}
+	d.asked, d.limit = true, answer.number(attr)
+	return d.limit, nil
+}
+
+// unlessRefused lets a delegated administrator go on without what it may not
+// read. What is wrong with the plan is said when the account is made.
+func unlessRefused(err error) error {
+	if isFault(err, "service.PERM_DENIED", "account.NO_SUCH_COS", "account.NO_SUCH_DOMAIN", "service.UNKNOWN_DOCUMENT") {
+		return nil
+	}
+	return err
 }
 
 // policy is what the account's passwords must be.

@@ -51,6 +51,10 @@ type Driver struct {
 	limiter *rate.Limiter
 	mu      sync.Mutex // held while signing in
 	token   string
+
+	asking sync.Mutex
+	asked  bool  // for
+	limit  int64 // of a message, 0: not known
 }
 
 var (

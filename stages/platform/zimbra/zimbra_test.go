@@ -253,7 +253,7 @@ func TestInspect(t *testing.T) {
 	for _, f := range facts.Findings {
 		got[f.Code] = f.Blocks
 	}
-	want := map[string]bool{"target-inactive": true, "imap-disabled": true, "message-lifetime": true, "folder-lifetime": false, "lockout": false}
+	want := map[string]bool{"target-inactive": true, "imap-disabled": true, "message-lifetime": true, "folder-lifetime": false, "lockout": false, "message-size": false}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("found %v; want %v", got, want)
 	}
@@ -263,8 +263,58 @@ func TestInspect(t *testing.T) {
 	if n := s.Calls("ModifyAccount") + s.Calls("CreateAccount") + s.Calls("SetPassword"); n != 0 {
 		t.Errorf("inspecting changed something: %d calls", n)
 	}
-	if _, err := driver(t, s).Inspect(t.Context(), platform.Request{TargetAccount: "nobody@new.example"}); !errors.Is(err, platform.ErrNoAccount) {
-		t.Errorf("got %v; want platform.ErrNoAccount", err)
+	if facts.MaxMessage != 10240000 {
+		t.Errorf("the largest message is %d", facts.MaxMessage)
+	}
+}
+
+// Every setting that hurts is found, whether it is the account's own or its
+// class of service's, with what to do about it; and also for an account that is
+// yet to be made.
+func TestEverySettingThatHurtsIsFoundWithItsRemedy(t *testing.T) {
+	tests := map[string]struct {
+		attr, value string
+		code        string
+		blocks      bool
+		remedy      string
+	}{
+		"message lifetime":       {"zimbraMailMessageLifetime", "90d", "message-lifetime", true, "90 days: the server will delete all older mail after it was copied; set it to 0 first"},
+		"trash lifetime":         {"zimbraMailTrashLifetime", "30d", "folder-lifetime", false, "copied into Trash vanishes 30 days after the move; set it to 0"},
+		"junk lifetime":          {"zimbraMailSpamLifetime", "720h", "folder-lifetime", false, "copied into Junk vanishes 30 days after the move; set it to 0"},
+		"lockout by old clients": {"zimbraPasswordLockoutEnabled", "TRUE", "lockout", false, "switch it off for the days of the move"},
+		"IMAP switched off":      {"zimbraImapEnabled", "FALSE", "imap-disabled", true, "set it to TRUE, on the account or its class of service"},
+		"IMAP off by preference": {"zimbraPrefImapEnabled", "FALSE", "imap-disabled", true, "set it to TRUE"},
+		"not active":             {"zimbraAccountStatus", "maintenance", "target-inactive", true, "set it to active"},
+		"a second factor":        {"zimbraFeatureTwoFactorAuthRequired", "TRUE", "two-factor", false, "application password"},
+	}
+	for name, tt := range tests {
+		for where, prepare := range map[string]func(s *zimbratest.Server){
+			"its own":             func(s *zimbratest.Server) { s.Add(anna.Account, "old", map[string]string{tt.attr: tt.value}) },
+			"its class":           func(s *zimbratest.Server) { s.COS[tt.attr] = tt.value; s.Add(anna.Account, "old", nil) },
+			"yet to be made":      func(s *zimbratest.Server) { s.COS[tt.attr] = tt.value },
+			"in a domain of ours": func(s *zimbratest.Server) { s.Domain = "new.example"; s.COS[tt.attr] = tt.value },
+		} {
+			t.Run(name+", "+where, func(t *testing.T) {
+				s := zimbratest.New(t)
+				prepare(s)
+				facts, err := driver(t, s).Inspect(t.Context(), anna)
+				if _, made := s.Get(anna.Account); errors.Is(err, platform.ErrNoAccount) == made || made && err != nil {
+					t.Fatalf("made: %v; got %v", made, err)
+				}
+				var found []platform.Finding
+				for _, f := range facts.Findings {
+					if f.Code != "message-size" {
+						found = append(found, f)
+					}
+				}
+				if len(found) != 1 || found[0].Code != tt.code || found[0].Blocks != tt.blocks || !strings.Contains(found[0].Text, tt.attr) && tt.code != "two-factor" || !strings.Contains(found[0].Text, tt.remedy) {
+					t.Errorf("got %+v; want %s: …%s…", found, tt.code, tt.remedy)
+				}
+				if told := facts.MaxMessage > 0; told != (s.Domain == "") {
+					t.Errorf("the largest message is %d: that is the server's own and not a domain's to read", facts.MaxMessage)
+				}
+			})
+		}
 	}
 }
 

@@ -61,11 +61,40 @@ func (s *Server) show(a *Account, withCOS bool) object {
 	for k, v := range a.Attrs {
 		attrs[k] = v
 	}
+	return object{"id": a.ID, "name": a.Name, "a": pairs(attrs)}
+}
+
+func (s *Server) getCOS(body object) (object, error) {
+	selector, _ := body["cos"].(object)
+	if which := content(selector["_content"]); which != "default" && which != "cos-default" {
+		return nil, fault{"account.NO_SUCH_COS", "no such cos: " + which}
+	}
+	return object{"cos": []any{object{"id": "cos-default", "name": "default", "a": pairs(s.COS)}}}, nil
+}
+
+func (s *Server) getDomain(body object) (object, error) {
+	selector, _ := body["domain"].(object)
+	name := content(selector["_content"])
+	if !slices.Contains(s.Domains, name) {
+		return nil, fault{"account.NO_SUCH_DOMAIN", "no such domain: " + name}
+	}
+	return object{"domain": []any{object{"id": "domain-" + name, "name": name, "a": pairs(map[string]string{"zimbraDomainDefaultCOSId": "cos-default"})}}}, nil
+}
+
+// getConfig tells the server's own settings, to global administrators.
+func (s *Server) getConfig() (object, error) {
+	if s.Domain != "" {
+		return nil, fault{"service.PERM_DENIED", "permission denied: need adequate rights on config"}
+	}
+	return object{"a": pairs(map[string]string{"zimbraMtaMaxMessageSize": "10240000"})}, nil
+}
+
+func pairs(attrs map[string]string) []any {
 	var list []any
 	for k, v := range attrs {
 		list = append(list, object{"n": k, "_content": v})
 	}
-	return object{"id": a.ID, "name": a.Name, "a": list}
+	return list
 }
 
 func (s *Server) effective(a *Account, attr string) string {

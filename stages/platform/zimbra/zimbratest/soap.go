@@ -138,10 +138,11 @@ func (s *Server) do(name, token string, body object) (object, error) {
 	case "SetPassword":
 		return s.setPassword(body)
 	case "GetCos":
-		if content(body["cos"]) != "default" {
-			return nil, fault{"account.NO_SUCH_COS", "no such cos: " + content(body["cos"])}
-		}
-		return object{"cos": []any{object{"id": "cos-default", "name": "default"}}}, nil
+		return s.getCOS(body)
+	case "GetDomain":
+		return s.getDomain(body)
+	case "GetConfig":
+		return s.getConfig()
 	}
 	return nil, fault{"service.UNKNOWN_DOCUMENT", "unknown document: " + name}
 }
