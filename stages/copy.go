@@ -71,7 +71,7 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 		}
 	}
 	if task.Step == pipeline.CatchUp {
-		if err := c.Clients.record(ctx, journal); err != nil {
+		if err := errors.Join(c.Clients.record(ctx, journal), c.awaited(ctx, task, journal)); err != nil {
 			return pipeline.Result{}, err
 		}
 	}
@@ -105,6 +105,17 @@ func (c Copy) passes(ctx context.Context, task pipeline.Task, journal pipeline.J
 	}
 	result.AlreadyThere = already
 	return result, err
+}
+
+// awaited keeps for status who has not been at the target yet. That nobody can be
+// asked stops no pass.
+func (c Copy) awaited(ctx context.Context, task pipeline.Task, journal pipeline.Journal) error {
+	state := journal.State()
+	at, err := SignIns{c.Plan, c.Admins, c.Now}.Awaited(ctx, task, state)
+	if err != nil || at.IsZero() && state.Awaited.IsZero() {
+		return nil //nolint:nilerr // the next pass asks again
+	}
+	return journal.End(ctx, "signed in", ledger.Note, "", func(s *ledger.State) { s.Awaited = at })
 }
 
 func (c Copy) pass(ctx context.Context, task pipeline.Task, journal pipeline.Journal, moved *atomic.Int64) mailbox.Pass {

@@ -18,11 +18,12 @@ import (
 	"godwit/pipeline/ledger"
 	"godwit/pipeline/ledger/sqlite"
 	"godwit/plans"
+	"godwit/stages"
 	"godwit/stages/sheet"
 )
 
 func statusCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, signIns bool
 	var now string
 	c := &cobra.Command{
 		Use: "status PLAN [ACCOUNT|SERVICE]", Short: "Say what happened, what comes next and what you can do", Args: cobra.RangeArgs(1, 2),
@@ -35,10 +36,19 @@ func statusCommand() *cobra.Command {
 			if len(args) == 2 {
 				which = args[1]
 			}
-			return status(c.Context(), c.OutOrStdout(), plan, clock.Now(), which, asJSON)
+			var ask *stages.SignIns
+			if signIns {
+				t, err := wire(plan, clock)
+				if err != nil {
+					return exit{exitWrong, err}
+				}
+				ask = &stages.SignIns{Plan: plan, Admins: t.admins, Now: clock.Now}
+			}
+			return status(c.Context(), c.OutOrStdout(), plan, clock.Now(), which, asJSON, ask)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON, one account a line, and then one for each batch")
+	c.Flags().BoolVar(&signIns, "sign-ins", false, "ask the target now who has not signed in since the move, where it tells; else as of the last catch-up pass")
 	c.Flags().StringVar(&now, "now", "", "as of this time")
 	return c
 }
@@ -54,10 +64,11 @@ type standing struct {
 	Hint    string             `json:"hint,omitempty"`
 	History []ledger.Entry     `json:"history,omitempty"`
 
-	Interruption float64 `json:"interruption_seconds,omitempty"` // over all its freezes
+	Awaited      *time.Time `json:"not_signed_in,omitempty"`        // as of then
+	Interruption float64    `json:"interruption_seconds,omitempty"` // over all its freezes
 }
 
-func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time, which string, asJSON bool) error {
+func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time, which string, asJSON bool, ask *stages.SignIns) error {
 	subjects, err := look(ctx, plan)
 	if err != nil {
 		return err
@@ -71,6 +82,9 @@ func status(ctx context.Context, out io.Writer, plan *plans.Plan, now time.Time,
 		for _, a := range s.Service.Accounts {
 			if which != "" && which != a.Address && which != s.Service.Name {
 				continue
+			}
+			if ask != nil {
+				askSignIn(ctx, *ask, s, a)
 			}
 			all = append(all, standingOf(s, a, now, plan.File))
 		}
@@ -123,6 +137,10 @@ func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string)
 		if until := state.SwitchedAt.Add(s.Plan.RollbackFor); now.Before(until) {
 			st.Detail = "a rollback is possible until " + until.In(s.Plan.Timezone).Format("2006-01-02 15:04")
 		}
+		if !state.Awaited.IsZero() {
+			st.Awaited = &state.Awaited
+			st.Detail = strings.TrimPrefix(st.Detail+"; "+awaited(state, s.Plan.Timezone), "; ")
+		}
 		if state.Clients != "" {
 			st.Detail = strings.TrimPrefix(st.Detail+"; "+state.Clients, "; ")
 		}
@@ -130,6 +148,27 @@ func standingOf(s pipeline.Subject, a plans.Account, now time.Time, file string)
 		st.Next = pipeline.Schedule(s, now)
 	}
 	return st
+}
+
+// askSignIn has the target say whether the user has been there.
+func askSignIn(ctx context.Context, ask stages.SignIns, s pipeline.Subject, a plans.Account) {
+	state := s.Accounts[a.Address]
+	at, err := ask.Awaited(ctx, pipeline.Task{Batch: s.Batch, Service: s.Service, Account: a}, state)
+	if err != nil {
+		logger("text").Warn(a.Address, "error", err)
+		return
+	}
+	state.Awaited = at
+	s.Accounts[a.Address] = state
+}
+
+// awaited says that the user has not been at the target yet.
+func awaited(state ledger.State, zone *time.Location) string {
+	as := state.Awaited.In(zone).Format("2006-01-02 15:04")
+	if state.PasswordSet.IsZero() {
+		return "no sign-in at the target since the move, as of " + as + " (the platform may tell of one up to a week late)"
+	}
+	return "has not signed in with the temporary password yet, as of " + as
 }
 
 // back says how an account that is rolled back stands, and what a person can do.

@@ -247,9 +247,20 @@ func TestTheProgrammeOnZimbra(t *testing.T) {
 			for _, at := range nights {
 				w.night(at, false)
 			}
+			w.awaited(2)
 			w.settled(name)
+			w.awaited(0)
 			w.equal()
 		})
+	}
+}
+
+// awaited checks how many have yet to sign in with their temporary password.
+func (w *zimbraWorld) awaited(want int) {
+	w.t.Helper()
+	out, _ := w.godwit("status", "plan.yaml", "--now", "2026-12-03T09:00", "--sign-ins")
+	if got := strings.Count(out, "has not signed in with the temporary password yet, as of 2026-12-03 09:00"); got != want {
+		w.t.Errorf("status waits for %d to sign in, want %d:\n%s", got, want, out)
 	}
 }
 

@@ -75,7 +75,8 @@ type State struct {
 	PasswordSet time.Time     `json:"password_set,omitzero"` // on the target
 
 	// Of the last look after the switch.
-	Clients string `json:"clients,omitempty"` // what does not fit where users' clients connect, for the operator
+	Clients string    `json:"clients,omitempty"` // what does not fit where users' clients connect, for the operator
+	Awaited time.Time `json:"awaited,omitzero"`  // as of then, the user had not signed in at the target
 
 	Foretold bool `json:"foretold,omitempty"` // its loss ledger is kept
 
