@@ -95,9 +95,13 @@ type content struct {
 // mailbox is all of an account that can be seen over IMAP.
 type mailbox struct {
 	folders       map[string][]message
+	numbers       map[string]numbers
 	subscribed    map[string]bool
 	inboxIsPrefix bool // all other folders stand below INBOX
 }
+
+// numbers are what a folder counts its messages by.
+type numbers struct{ validity, next string }
 
 func (l *lab) readBoth(ctx context.Context, user, as string) (source, target mailbox, err error) {
 	group, ctx := errgroup.WithContext(ctx)
@@ -126,7 +130,7 @@ func (l *lab) readMailbox(ctx context.Context, address, user string) (mailbox, e
 	if err != nil {
 		return mailbox{}, err
 	}
-	m := mailbox{folders: map[string][]message{}, subscribed: map[string]bool{}, inboxIsPrefix: strings.EqualFold(n.prefix, "INBOX"+n.separator)}
+	m := mailbox{folders: map[string][]message{}, numbers: map[string]numbers{}, subscribed: map[string]bool{}, inboxIsPrefix: strings.EqualFold(n.prefix, "INBOX"+n.separator)}
 	for _, wire := range subscribed {
 		m.subscribed[n.local(wire)] = true
 	}
@@ -136,6 +140,9 @@ func (l *lab) readMailbox(ctx context.Context, address, user string) (mailbox, e
 			return mailbox{}, fmt.Errorf("%s: %s: folder %q: %w", address, user, n.local(wire), err)
 		}
 		m.folders[n.local(wire)] = messages
+		if m.numbers[n.local(wire)], err = c.numbers(wire); err != nil {
+			return mailbox{}, err
+		}
 	}
 	return m, nil
 }
@@ -157,6 +164,25 @@ func (c *conn) list(command string) ([]string, error) {
 		return nil
 	}, command)
 	return names, err
+}
+
+func (c *conn) numbers(wire string) (n numbers, err error) {
+	_, err = c.do(func(v []value) error {
+		// * STATUS name (UIDVALIDITY 1 UIDNEXT 5)
+		if len(v) != 3 || v[0].text != "STATUS" {
+			return nil
+		}
+		for pair := range slices.Chunk(v[2].list, 2) {
+			switch pair[0].text {
+			case "UIDVALIDITY":
+				n.validity = pair[1].text
+			case "UIDNEXT":
+				n.next = pair[1].text
+			}
+		}
+		return nil
+	}, "STATUS "+quote(wire)+" (UIDVALIDITY UIDNEXT)")
+	return n, err
 }
 
 func (c *conn) readFolder(wire string) ([]message, error) {

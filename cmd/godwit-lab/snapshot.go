@@ -38,9 +38,10 @@ func snapshot(ctx context.Context, args []string, _ io.Reader, stdout io.Writer)
 	}
 	var lines []line
 	for folder, messages := range m.folders {
-		lines = append(lines, line{Folder: folder}) // it is there, though it may be empty
+		n := m.numbers[folder]
+		lines = append(lines, line{Folder: folder, Validity: n.validity, Next: n.next, Subscribed: m.subscribed[folder]}) // it is there, though it may be empty
 		for _, msg := range messages {
-			lines = append(lines, line{folder, msg.UID, hex.EncodeToString(msg.Sum[:]), msg.Date, msg.Flags})
+			lines = append(lines, line{Folder: folder, UID: msg.UID, SHA256: hex.EncodeToString(msg.Sum[:]), Date: msg.Date, Flags: msg.Flags})
 		}
 	}
 	slices.SortFunc(lines, func(a, b line) int { return cmp.Or(cmp.Compare(a.Folder, b.Folder), cmp.Compare(a.UID, b.UID)) })
@@ -60,4 +61,8 @@ type line struct {
 	SHA256 string `json:"sha256,omitempty"`
 	Date   int64  `json:"date,omitempty"` // INTERNALDATE, Unix seconds
 	Flags  string `json:"flags,omitempty"`
+
+	Validity   string `json:"uidvalidity,omitempty"` // of a folder, as what follows
+	Next       string `json:"uidnext,omitempty"`
+	Subscribed bool   `json:"subscribed,omitempty"`
 }

@@ -50,6 +50,7 @@ func TestFiftyKillsOnRealServers(t *testing.T) {
 	l := newLaboratory(t, killedMessages, "0s", users)
 	k := &killer{laboratory: l, rng: rand.New(rand.NewPCG(seed, 1)), steps: killedMessages / 100}
 	k.withoutNotices()
+	l.remember()
 
 	// The first copy is killed on and on; what is left of it is done in peace.
 	clock := time.Date(2026, 11, 29, 23, 0, 0, 0, time.UTC) // of the plan's zone, which the flag means
@@ -76,6 +77,7 @@ func TestFiftyKillsOnRealServers(t *testing.T) {
 		t.Errorf("want at least %d, %d and %d of them", fewestCopying, fewestLater, fewestFrozen)
 	}
 	l.equal()
+	l.untouched()
 	for _, r := range l.csv("one/report.csv") {
 		if r["status"] != "done" || r["verified"] == "" {
 			t.Errorf("report: %v", r)

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"godwit/stages/mailbox"
 )
 
@@ -45,6 +47,7 @@ type laboratory struct {
 		}
 	}
 	users []user
+	left  map[string]string // the source of each user, as they left it
 }
 
 type user struct{ service, address, password, mode string }
@@ -324,6 +327,7 @@ func twelve() []user {
 // messages.
 func TestTheProgrammeOnRealServers(t *testing.T) {
 	l := newLaboratory(t, 5000, "1s", twelve())
+	l.remember()
 	out, code := l.godwit("validate", "plan.yaml")
 	if code != 0 || !strings.Contains(out, "12 accounts checked") {
 		t.Fatalf("validate ended with %d:\n%s", code, out)
@@ -384,6 +388,7 @@ func TestTheProgrammeOnRealServers(t *testing.T) {
 		t.Errorf("a second run sent mail:\n%v\n%v", mails, after)
 	}
 	l.equal()
+	l.untouched()
 	for _, u := range l.users {
 		if l.letIn(u) {
 			t.Errorf("%s is switched, and can still log in at the source", u.address)
@@ -391,10 +396,37 @@ func TestTheProgrammeOnRealServers(t *testing.T) {
 	}
 }
 
-// act lets every user work in their mailbox.
+// act lets every user work in their mailbox. Since they did so last, nobody but
+// Godwit has been there, and it must have left all as it was.
 func (l *laboratory) act(seed int) {
+	l.untouched()
 	for _, u := range l.users {
 		l.lab("act", "-dir", l.home, "-user", u.address, "-seed", fmt.Sprint(seed), "-actions", "12")
+	}
+	l.remember()
+}
+
+// remember notes how the users have left the source.
+func (l *laboratory) remember() {
+	l.left = map[string]string{}
+	for _, u := range l.users {
+		l.left[u.address] = l.source(u)
+	}
+}
+
+// source is all that can be seen of a user's mailbox at the source: folders,
+// UIDVALIDITY, UIDNEXT, subscriptions, messages with UID, flags, date and digest.
+func (l *laboratory) source(u user) string {
+	return l.lab("snapshot", "-dir", l.home, "-side", "source", "-user", u.address)
+}
+
+// untouched holds the source against what its users left.
+func (l *laboratory) untouched() {
+	l.t.Helper()
+	for _, u := range l.users {
+		if diff := cmp.Diff(strings.Split(l.left[u.address], "\n"), strings.Split(l.source(u), "\n")); diff != "" {
+			l.t.Errorf("the source of %s was changed, and not by its user (-left +found):\n%s", u.address, diff)
+		}
 	}
 }
 
