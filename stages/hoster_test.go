@@ -82,6 +82,7 @@ zeta.example,zoe@zeta.example,zoe@contact.example,Zoé,fr,,,,old-zoe,,Z-1
 // as cmd/godwit does it, but for the admin side, which is called directly.
 type hoster struct {
 	*demohost.Host
+	arrived int // messages at the target, which a rollback may bring home
 	t       *testing.T
 	dir     string
 	clock   pipeline.Clock
@@ -103,12 +104,18 @@ func newHoster(t *testing.T, edits ...string) *hoster {
 	t.Helper()
 	t.Parallel() // most of a run is waiting
 	dir := t.TempDir()
+	var h *hoster
 	host, err := demohost.Start(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { host.Close() })
-	h := &hoster{Host: host, t: t, dir: dir, freezer: demohost.Platform{Host: host}, admin: demohost.Platform{Host: host}}
+	t.Cleanup(func() {
+		host.Close()
+		if n := host.MutationCount(); n > h.arrived {
+			t.Errorf("%d commands would have changed the source", n)
+		}
+	})
+	h = &hoster{Host: host, t: t, dir: dir, freezer: demohost.Platform{Host: host}, admin: demohost.Platform{Host: host}}
 	for _, address := range []string{anna, ben, zoe} {
 		h.AddAccount(demohost.Source, address, "old-"+address[:strings.IndexByte(address, '@')])
 	}

@@ -18,6 +18,7 @@ func (h *hoster) rollback() stages.Rollback {
 // arrive lays letters into anna's target mailbox.
 func (h *hoster) arrive(titles ...string) {
 	h.t.Helper()
+	h.arrived += len(titles)
 	for _, title := range titles {
 		must(h.t, h.Put("target", anna, letter("INBOX", title)))
 	}

@@ -115,6 +115,9 @@ func startMemoryHost(t *testing.T) memoryHost {
 		if err := errors.Join(host.Close(), os.RemoveAll(dir)); err != nil {
 			t.Error(err)
 		}
+		if n := host.MutationCount(); n != 0 {
+			t.Errorf("%d commands would have changed the source", n)
+		}
 	})
 	for _, user := range []string{"any@old.example", "case@old.example", "both@old.example"} {
 		for _, side := range []demohost.Side{demohost.Source, demohost.Target} {

@@ -166,7 +166,12 @@ func giveServers(t *testing.T, dir string) {
 	t.Helper()
 	host, err := demohost.Start(dir)
 	noError(t, err)
-	t.Cleanup(func() { noError(t, host.Close()) })
+	t.Cleanup(func() {
+		noError(t, host.Close())
+		if n := host.MutationCount(); n != 0 {
+			t.Errorf("%d commands would have changed the source", n)
+		}
+	})
 	edit(t, filepath.Join(dir, "small.yaml"),
 		`"imap.old.example:993"`, fmt.Sprintf(`"%s", ca_file: ca.pem`, host.SourceAddress),
 		`"imap.new.example:993"`, fmt.Sprintf(`"%s", ca_file: ca.pem`, host.TargetAddress),

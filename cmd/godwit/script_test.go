@@ -50,7 +50,13 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			env.Values[hosted{}] = &hosted{}
+			h := &hosted{}
+			env.Values[hosted{}] = h
+			env.Defer(func() {
+				if h.Host != nil && h.MutationCount() > h.arrived+h.folders {
+					env.T().Fatal(fmt.Sprintf("%d commands would have changed the source", h.MutationCount()))
+				}
+			})
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -90,7 +96,7 @@ func exits(args []string) int {
 // hosted is the demo host of a script.
 type hosted struct {
 	*demohost.Host
-	arrived int
+	arrived, folders int // at the target, which a rollback may bring home
 }
 
 func hostOf(ts *testscript.TestScript) *hosted { return ts.Value(hosted{}).(*hosted) }
@@ -137,6 +143,9 @@ func arrive(ts *testscript.TestScript, neg bool, args []string) {
 	n, err := strconv.Atoi(args[2])
 	ts.Check(err)
 	host := hostOf(ts)
+	if args[1] != "INBOX" {
+		host.folders++
+	}
 	for range n {
 		host.arrived++
 		text := fmt.Sprintf("From: a@b.example\r\nMessage-ID: <arrived-%d@b.example>\r\nSubject: new %[1]d\r\n\r\nbody\r\n", host.arrived)
