@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"godwit/pipeline/ledger/sqlite"
+	"godwit/stages/canarytest"
 	"godwit/stages/demohost"
 	"godwit/stages/platform"
 )
@@ -39,6 +40,8 @@ type crashWorld struct {
 	dir    string
 	bin    string
 	unlock func() // the ledger, where another program has it
+
+	canaries *canarytest.Watch
 }
 
 var crashUsers = []string{"anna@acme.example", "ben@acme.example", "zoe@zeta.example"}
@@ -53,7 +56,7 @@ func newCrashWorld(t *testing.T, bin string) *crashWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &crashWorld{t: t, host: host, dir: dir, bin: bin}
+	w := &crashWorld{t: t, host: host, dir: dir, bin: bin, canaries: canarytest.New(t)}
 	for i, address := range crashUsers {
 		host.AddAccount(demohost.Source, address, fmt.Sprintf("own-password-%d", i))
 		for n := range 6 {
@@ -64,6 +67,8 @@ func newCrashWorld(t *testing.T, bin string) *crashWorld {
 	secrets := host.Migrator()
 	w.write("imap", secrets.Secret)
 	w.write("smtp", secrets.SMTPSecret)
+	w.canaries.Add("the migrator's password", secrets.Secret)
+	w.canaries.Add("the relay's password", secrets.SMTPSecret)
 	w.write("list.csv", `service,account,contact,passwords
 acme,anna@acme.example,it@contact.example,temporary
 acme,ben@acme.example,it@contact.example,temporary
@@ -95,7 +100,14 @@ batches:
 	return w
 }
 
+// close also looks for the secrets, the temporary passwords among them, wherever
+// Godwit wrote or showed anything.
 func (w *crashWorld) close() {
+	w.canaries.Lists(w.dir)
+	for _, m := range w.host.Mails() {
+		w.canaries.Output("a mail to "+m.To, m.Data)
+	}
+	w.canaries.Search([]string{w.dir}, "imap", "smtp", "zimbra", "passwords.csv")
 	if err := errors.Join(w.host.Close(), os.RemoveAll(w.dir)); err != nil {
 		w.t.Error(err)
 	}
@@ -150,6 +162,7 @@ func (w *crashWorld) tryToKill(point int, cmd *exec.Cmd) (passed []string, kille
 	os.Remove(log)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GODWIT_CRASH_AT=%d", point), "GODWIT_CRASH_LOG="+log)
 	out, err := cmd.CombinedOutput()
+	w.canaries.Output(fmt.Sprintf("the output of %v", cmd.Args[1:]), out)
 	killed = cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 	if err != nil && (point == 0 || !killed) {
 		w.t.Errorf("%v: %v\n%s", cmd.Args[1:], err, out)

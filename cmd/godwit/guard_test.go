@@ -33,7 +33,9 @@ func frozenNight(t *testing.T) *laboratory {
 	if err := os.Chmod(filepath.Join(l.dir, "postmap"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l.env = append(l.env, "DOVEADM_SECRET="+strings.TrimSpace(l.readFile(filepath.Join(l.home, "source", "doveadm.secret"))))
+	doveadm := strings.TrimSpace(l.readFile(filepath.Join(l.home, "source", "doveadm.secret")))
+	l.env = append(l.env, "DOVEADM_SECRET="+doveadm)
+	l.canaries.Given("godwit", "the secret of doveadm", doveadm)
 	l.write(filepath.Join(l.dir, "plan.yaml"), before+`  freeze:
     driver: dovecot
     url: "`+l.up.Source.Doveadm.URL+`"

@@ -145,6 +145,7 @@ func (k *killer) killed(at time.Time) (ended bool) {
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	steps, frozen := k.strike(cmd.Process, done)
+	k.canaries.Output("the output of a killed run", out.Bytes())
 	if exit := new(exec.ExitError); steps.err != nil && !errors.As(steps.err, &exit) {
 		k.t.Fatal(steps.err)
 	}

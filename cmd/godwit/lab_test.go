@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"godwit/stages/canarytest"
 	"godwit/stages/mailbox"
 )
 
@@ -48,6 +49,8 @@ type laboratory struct {
 	}
 	users []user
 	left  map[string]string // the source of each user, as they left it
+
+	canaries *canarytest.Watch
 }
 
 type user struct{ service, address, password, mode string }
@@ -99,7 +102,8 @@ batches:
   - {name: one, date: 2026-12-02, accounts: one.csv}
 `
 
-// newLaboratory starts the lab with users, their mail and a plan.
+// newLaboratory starts the lab with users, their mail and a plan. Their passwords
+// become canaries.
 func newLaboratory(t *testing.T, messages int, settle string, users []user, up ...string) *laboratory {
 	t.Helper()
 	needServers(t)
@@ -109,6 +113,11 @@ func newLaboratory(t *testing.T, messages int, settle string, users []user, up .
 	}
 	l := &laboratory{t: t, dir: t.TempDir(), home: t.TempDir(), bin: bin, users: users}
 	l.start(up...)
+	for i := range users {
+		users[i].password = canarytest.Secret()
+	}
+	l.secrets(l.up.Master.SecretFile, l.up.SMTP.SecretFile)
+	t.Cleanup(func() { l.search(l.up.SMTP.Dir) })
 	for i, u := range users {
 		secret := filepath.Join(l.home, "secret")
 		l.write(secret, u.password+"\n")
@@ -130,6 +139,26 @@ func newLaboratory(t *testing.T, messages int, settle string, users []user, up .
 	}
 	l.write(filepath.Join(l.dir, "one.csv"), rows)
 	return l
+}
+
+// secrets names the secrets of the programme and begins to look for them.
+func (l *laboratory) secrets(files ...string) {
+	l.t.Helper()
+	l.canaries = canarytest.New(l.t)
+	for _, file := range files {
+		l.canaries.File(file)
+	}
+	for _, u := range l.users {
+		l.canaries.Add("the password of "+u.address, u.password)
+	}
+}
+
+// search looks for every secret of the programme, those that it made too,
+// wherever Godwit wrote or showed anything.
+func (l *laboratory) search(folders ...string) {
+	l.t.Helper()
+	l.canaries.Lists(l.dir)
+	l.canaries.Search(append(folders, l.dir), "one.csv", "list.csv", "zimbra", "passwords.csv")
 }
 
 // needServers skips where the mail servers are not, but not where all must run.
@@ -190,6 +219,7 @@ func (l *laboratory) godwit(args ...string) (string, int) {
 	if err != nil && !errors.As(err, &exit) {
 		l.t.Fatal(err)
 	}
+	l.canaries.Output("the output of "+strings.Join(args, " "), out)
 	return string(out), cmd.ProcessState.ExitCode()
 }
 

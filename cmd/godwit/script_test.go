@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,12 +13,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"godwit/stages/canarytest"
 	"godwit/stages/demohost"
 	"godwit/stages/platform"
 )
@@ -28,7 +31,7 @@ func TestMain(m *testing.M) {
 	// Godwit runs no program from a folder that others may write to.
 	syscall.Umask(0o022)
 	testscript.Main(m, map[string]func(){
-		"godwit": func() { os.Exit(Main(os.Args[1:])) },
+		"godwit": func() { os.Exit(printed(func() int { return Main(os.Args[1:]) })) },
 		"exits":  func() { os.Exit(exits(os.Args[1:])) },
 	})
 }
@@ -57,6 +60,10 @@ func TestScript(t *testing.T) {
 					env.T().Fatal(fmt.Sprintf("%d commands would have changed the source", h.MutationCount()))
 				}
 			})
+			outside := t.TempDir() // a script may have its folder in git
+			env.Setenv(printedTo, filepath.Join(outside, "printed"))
+			canaries := canarytest.New(t)
+			env.Defer(func() { search(t, canaries, env.WorkDir, outside) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -64,6 +71,52 @@ func TestScript(t *testing.T) {
 			"arrive": arrive, "holds": holds,
 		},
 	})
+}
+
+// printedTo names the file that keeps what the program of a script prints.
+const printedTo = "GODWIT_TEST_PRINTED"
+
+// printed runs the program and keeps what it prints.
+func printed(program func() int) int {
+	file, err := os.OpenFile(os.Getenv(printedTo), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return program() // no script
+	}
+	defer file.Close()
+	var copied sync.WaitGroup
+	var ends []*os.File
+	for _, stream := range []**os.File{&os.Stdout, &os.Stderr} {
+		out := *stream
+		read, write, err := os.Pipe()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		*stream = write
+		copied.Go(func() { _, _ = io.Copy(io.MultiWriter(out, file), read) }) // ends with its end
+		ends = append(ends, write)
+	}
+	code := program()
+	for _, end := range ends {
+		end.Close()
+	}
+	copied.Wait()
+	return code
+}
+
+// search looks for a script's secrets, the passwords that it made too, in all
+// that it printed and wrote. Many a script has none.
+func search(t *testing.T, canaries *canarytest.Watch, dir, outside string) {
+	secrets, err := filepath.Glob(filepath.Join(dir, "*", "secrets", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range secrets {
+		canaries.File(file)
+	}
+	if canaries.Lists(dir)+len(secrets) > 0 {
+		canaries.Search([]string{dir, outside}, "secrets/", "passwords.csv")
+	}
 }
 
 func exits(args []string) int {

@@ -41,6 +41,7 @@ func newZimbraSource(t *testing.T, settle string) *zimbraSource {
 		w.server.Add(address, "", asBefore)
 	}
 	w.write("zimbra", w.server.AdminPassword)
+	w.canaries.Add("the administrator's password", w.server.AdminPassword)
 	freeze := regexp.MustCompile(`freeze: \{driver: exec.*`)
 	w.write("plan.yaml", freeze.ReplaceAllString(w.read("plan.yaml"), fmt.Sprintf(
 		`freeze: {driver: zimbra, url: %q, login: %s, secret: "file:zimbra", ca_file: %q, route: %q, settle: %s}`,
