@@ -269,11 +269,11 @@ func (v Validate) account(ctx context.Context, batch *plans.Batch, service plans
 			return c
 		}
 	}
-	c.Survey = survey
-	if v.Plan.Promises.Quota == "keep" && facts.Quota > 0 && facts.Quota < survey.Bytes && (survey.Quota == 0 || facts.Quota < survey.Quota) {
-		add(Person, "over-quota", fmt.Sprintf("the target may hold %d bytes, the source has %d: raise the quota", facts.Quota, survey.Bytes))
+	if facts.Quota > 0 && (survey.Quota == 0 || facts.Quota < survey.Quota) {
+		survey.Quota = facts.Quota
 	}
-	settings := slices.DeleteFunc(facts.Findings, func(s platform.Finding) bool {
+	c.Survey = survey
+	settings := slices.DeleteFunc(slices.Clone(facts.Findings), func(s platform.Finding) bool {
 		return s.Above > 0 && !slices.ContainsFunc(survey.Findings, func(m mailbox.Skipped) bool { return m.Reason == mailbox.TooLarge && m.Bytes > s.Above })
 	})
 	for _, s := range settings {

@@ -29,7 +29,7 @@ const (
 // Detail is for the operator.
 type Item struct {
 	Drawer    Drawer    `json:"drawer"`
-	Kind      string    `json:"kind"` // messages, message, folder, label, setting, quota, or what IMAP cannot carry
+	Kind      string    `json:"kind"` // messages, message, folders, folder, label, setting, quota, or what IMAP cannot carry
 	Folder    string    `json:"folder,omitempty"`
 	UID       uint32    `json:"uid,omitempty"`
 	MessageID string    `json:"message_id,omitempty"`
@@ -88,11 +88,14 @@ func Of(survey mailbox.Survey, settings []platform.Finding) []Item {
 
 // BeyondIMAP is what no copy over IMAP can carry, by the source's platform: it
 // is lost unless the customer takes it along. What a platform does not have is
-// not named.
+// not named. Exchange shows some things over IMAP in another form, or not at all,
+// which only the copy finds out.
 func BeyondIMAP(source string) []Item {
 	kinds := []string{"rules", "auto-reply", "signatures"}
 	switch source {
-	case "exchange", "zimbra":
+	case "exchange":
+		kinds = append(kinds, "contacts", "calendars", "delegation", "unconverted")
+	case "zimbra":
 		kinds = append(kinds, "contacts", "calendars", "delegation")
 	case "gmail":
 		kinds = append(kinds, "contacts", "calendars")
@@ -100,6 +103,9 @@ func BeyondIMAP(source string) []Item {
 		kinds = kinds[:2] // signatures are the mail program's
 	}
 	var list []Item
+	if source == "exchange" {
+		list = append(list, Item{Drawer: Converted, Kind: "invitations", Reason: "converted-invitations"})
+	}
 	for _, kind := range kinds {
 		list = append(list, Item{Drawer: Lost, Kind: kind, Reason: "lost-" + kind})
 	}

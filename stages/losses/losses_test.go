@@ -11,6 +11,7 @@ import (
 func TestEveryFindingHasItsDrawer(t *testing.T) {
 	tests := map[mailbox.Reason]losses.Drawer{
 		mailbox.TooLarge: losses.Lost, mailbox.Unreadable: losses.Lost, mailbox.Excluded: losses.Lost, mailbox.FolderRefused: losses.Lost,
+		mailbox.Shared: losses.Lost, mailbox.NotMail: losses.Lost, mailbox.Refused: losses.Lost,
 		mailbox.FolderRenamed: losses.Converted, mailbox.KeywordDropped: losses.Converted, mailbox.Altered: losses.Converted,
 	}
 	for reason, want := range tests {
@@ -37,7 +38,7 @@ func TestWhatIsLostIsNotKept(t *testing.T) {
 	var totals losses.Totals
 	totals.Add(items)
 	totals.Add(losses.BeyondIMAP("exchange"))
-	if want := (losses.Totals{Kept: 99, Converted: 2, Person: 2, Lost: 7}); totals != want {
+	if want := (losses.Totals{Kept: 99, Converted: 3, Person: 2, Lost: 8}); totals != want {
 		t.Errorf("totals %+v; want %+v", totals, want)
 	}
 }

@@ -76,7 +76,7 @@ func (o Options) wanted(source []listed) (wanted []listed, notCarried []Skipped,
 		switch {
 		case l.noselect:
 		case l.foreign:
-			foreign = append(foreign, Skipped{Folder: l.name(), Reason: Excluded, Detail: "belongs to another user or is shared"})
+			foreign = append(foreign, Skipped{Folder: l.name(), Reason: Shared, Detail: "belongs to another user or is shared"})
 		case l.notMail && !o.renames(l):
 			notCarried = append(notCarried, Skipped{Folder: l.name(), Reason: NotMail})
 		case excluded(o.Exclude, l):

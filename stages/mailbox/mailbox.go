@@ -180,6 +180,7 @@ const (
 	Refused        Reason = "refused"         // the target refuses this message
 	Unreadable     Reason = "unreadable"      // the source does not give it
 	Excluded       Reason = "excluded"        // folder excluded by the plan
+	Shared         Reason = "shared"          // folder of another user's, or shared
 	FolderRefused  Reason = "folder-refused"  // the target cannot hold the folder
 	FolderRenamed  Reason = "folder-renamed"  // note: another name at the target
 	KeywordDropped Reason = "keyword-dropped" // note: the target cannot hold a keyword

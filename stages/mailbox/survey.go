@@ -53,7 +53,8 @@ func (p Pass) Examine(ctx context.Context) (Survey, error) {
 }
 
 // ExamineSource is Examine where the target has no mailbox yet: what its folders
-// and its quota would say is not among the findings.
+// and its quota would say is not among the findings, only what its platform, as
+// the plan has it, is known for.
 func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
 	_, release, err := takeSlots(ctx, need{p.Source.Server, 1})
 	if err != nil {
@@ -73,14 +74,22 @@ func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
 	}
 	wanted, notCarried, foreign := r.Options.wanted(source)
 	out.Findings = append(notCarried, foreign...)
+	var folders []mapping
 	for _, l := range wanted {
+		folders = append(folders, mapping{source: l, path: l.path})
+	}
+	if p.Target.Server != nil && p.Target.Server.Platform == kindZimbra {
+		r.place = place{space: space{delim: "/", zimbra: true}, anyCase: true}
+		folders = mapFolders(wanted, r.place, nil, p.Options.Rename)
+	}
+	for _, m := range folders {
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
 		if src, err = r.lanes[0].source(); err != nil {
 			return out, err
 		}
-		if err := r.survey(&out, src, mapping{source: l, path: l.path}); err != nil {
+		if err := r.survey(&out, src, m); err != nil {
 			return out, err
 		}
 	}
@@ -117,12 +126,21 @@ func (r *pass) survey(out *Survey, src *session, m mapping) error {
 	if b.messages == 0 {
 		return nil
 	}
-	var large []meta
-	err = src.eachMeta("1:*", "(UID INTERNALDATE RFC822.SIZE)", func(msg meta) {
+	var large, void []meta
+	sp := r.place.space
+	err = src.eachMeta("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE)", func(msg meta) {
 		out.Messages++
 		out.Bytes += msg.size
-		if r.limit > 0 && msg.size > r.limit {
+		if _, dropped := sp.keepFlags(msg.flags, nil); len(dropped) > 0 {
+			out.labels(name, dropped)
+		}
+		switch {
+		case r.limit > 0 && msg.size > r.limit:
 			large = append(large, msg)
+		case sp.zimbra && msg.size == 0:
+			void = append(void, msg)
+		case sp.zimbra && msg.date != noDate && heldDate(msg.date) != msg.date:
+			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Bytes: msg.size, Reason: Altered})
 		}
 	})
 	for _, msg := range large {
@@ -134,10 +152,29 @@ func (r *pass) survey(out *Survey, src *session, m mapping) error {
 			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Bytes: msg.size, Reason: TooLarge})
 		}
 	}
+	for _, msg := range void { // or its size was not told
+		var some bool
+		if err == nil {
+			some, err = src.longer(msg.uid, 0)
+		}
+		if err == nil && !some {
+			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Reason: Refused})
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("folder %q: %w", safe(name), err)
 	}
 	return nil
+}
+
+// labels notes keywords that the target cannot hold, once per folder each.
+func (s *Survey) labels(folder string, dropped []string) {
+	for _, f := range dropped {
+		one := Skipped{Folder: folder, Reason: KeywordDropped, Detail: safe(f)}
+		if !slices.Contains(s.Findings, one) {
+			s.Findings = append(s.Findings, one)
+		}
+	}
 }
 
 // quota asks what INBOX may hold.
