@@ -94,9 +94,9 @@ func (r *pass) noteAbsent(ctx context.Context, absent []move) error {
 	return nil
 }
 
-// sameByDigest compares messages of a folder with what was read back of them
+// kinByDigest compares messages of a folder with what was read back of them
 // when they were copied.
-func (r *pass) sameByDigest(ctx context.Context, st *folderState, key string, s *session, found map[uint32]header, source func(uid uint32) uint32) (told, same bool, err error) {
+func (r *pass) kinByDigest(ctx context.Context, st *folderState, key string, s *session, found map[uint32]header, source func(uid uint32) uint32) (kinship, error) {
 	const few = 10
 	var uids []uint32
 	bySource := map[uint32]uint32{}
@@ -108,20 +108,21 @@ func (r *pass) sameByDigest(ctx context.Context, st *folderState, key string, s 
 	}
 	rows, err := r.rows(ctx, key, st, func(uid uint32) bool { _, ok := bySource[uid]; return ok }, len(uids))
 	if err != nil || len(rows) == 0 {
-		return false, true, err
+		return untold, err
 	}
 	digests, err := s.digests(ctx, sorted(uids))
 	if err != nil {
-		return false, false, err
+		return stranger, err
 	}
+	kin := untold
 	for uid, row := range rows {
 		d, read := digests[bySource[uid]]
 		if !read || row.finding != 0 { // what the target stores in another form is not compared
 			continue
 		}
-		if told = true; string(contentOf(d)) != string(row.digest[:]) {
-			return true, false, nil
+		if kin = same; string(contentOf(d)) != string(row.digest[:]) {
+			return stranger, nil
 		}
 	}
-	return told, true, nil
+	return kin, nil
 }

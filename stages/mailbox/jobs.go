@@ -244,18 +244,26 @@ func (j *job) noteName() {
 	}
 }
 
-// remember writes down which folders have a state, before any of them has.
+// remember writes down which folders have a state, before any of them has, and
+// where those are that the target's user has renamed, before another gets the
+// name that has become free.
 func (r *pass) remember(ctx context.Context) error {
-	names := slices.Clone(r.names)
+	names, changes := slices.Clone(r.names), map[string][]byte{}
 	for _, j := range r.jobs {
 		if !slices.Contains(names, j.key) {
 			names = append(names, j.key)
 		}
+		if j.st.Theirs && j.st.renamed {
+			j.st.save(changes, j.key)
+		}
 	}
-	if len(names) == len(r.names) {
+	if len(names) > len(r.names) {
+		slices.Sort(names)
+		r.names = names
+		changes["folders"] = saveNames(names)
+	}
+	if len(changes) == 0 {
 		return nil
 	}
-	slices.Sort(names)
-	r.names = names
-	return put(ctx, r.Store, map[string][]byte{"folders": saveNames(names)})
+	return put(ctx, r.Store, changes)
 }

@@ -1,44 +1,64 @@
 package mailbox_test
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/emersion/go-imap/v2"
+
 	"godwit/stages/demohost"
 	"godwit/stages/mailbox"
 )
 
-// TestFoundInLives keeps, in few steps, what lives of TestTargetEqualsSource
-// have found: what the users of both sides did, and what the target has then.
+// inFolders are messages by their texts, in order; a flagged one has a "!".
+type inFolders = map[string]string
+
+// found is what a life of TestTargetEqualsSource has found, in few steps: what
+// the users of both sides did, and what the target has then.
+type found struct {
+	before  inFolders
+	users   func(*scene)
+	want    inFolders
+	crashes bool // the pass after, at every write, one after another
+}
+
 func TestFoundInLives(t *testing.T) {
-	type inFolders = map[string]string // the messages, in order
-	tests := map[string]struct {
-		before inFolders
-		users  func(*scene)
-		want   inFolders
-	}{
+	tests := map[string]found{
 		"what was removed stays removed when its folder is empty and it moves": {
-			inFolders{"INBOX": "x", "A": "1 2"},
-			func(s *scene) {
+			before: inFolders{"INBOX": "x", "A": "1 2"},
+			users: func(s *scene) {
 				s.remove(s.target, "A", "1", "2")
 				s.move(s.source, "A", "1", "INBOX")
 			},
-			inFolders{"INBOX": "x", "A": ""},
+			want: inFolders{"INBOX": "x", "A": ""},
 		},
 		"what was removed with its folder stays removed when it moves": {
-			inFolders{"INBOX": "x", "A": "1", "A/below": "2"},
-			func(s *scene) {
+			before: inFolders{"INBOX": "x", "A": "1", "A/below": "2"},
+			users: func(s *scene) {
 				s.must(s.target.Rename("A", "theirs", nil).Wait())
 				s.remove(s.target, "theirs", "1")
 				s.move(s.source, "A", "1", "A/below")
 			},
-			inFolders{"INBOX": "x", "theirs": "", "theirs/below": "2"},
+			want: inFolders{"INBOX": "x", "theirs": "", "theirs/below": "2"},
+		},
+		"what was removed stays removed when it moves within a folder that is renamed": {
+			before: inFolders{"INBOX": "x", "A": "1"},
+			users: func(s *scene) {
+				s.remove(s.target, "A", "1")
+				s.move(s.source, "A", "1", "A")
+				s.pass()
+				s.move(s.source, "A", "1", "A")
+				s.must(s.source.Rename("A", "B", nil).Wait())
+				s.must(s.source.Create("A", nil).Wait())
+			},
+			want: inFolders{"INBOX": "x", "A": "", "B": ""},
 		},
 		"a name that is taken is noted, also once the rest is verified": {
-			inFolders{"INBOX": "x", "A": "1 2", "B": ""},
-			func(s *scene) {
+			before: inFolders{"INBOX": "x", "A": "1 2", "B": ""},
+			users: func(s *scene) {
 				s.must(s.source.Delete("B").Wait())
 				s.must(s.source.Rename("A", "B", nil).Wait())
 				s.target.add("B", mail("own", "s", "own"), day)
@@ -49,42 +69,103 @@ func TestFoundInLives(t *testing.T) {
 					s.t.Errorf("notes %v, %v; want that B is called A and that one message was removed", notes, err)
 				}
 			},
-			inFolders{"INBOX": "x", "A": "2", "B": "own"},
+			want: inFolders{"INBOX": "x", "A": "2", "B": "own"},
+		},
+		"a folder that both users rename keeps its place while another gets its name": {
+			before: inFolders{"INBOX": "x", "A": "1 2"},
+			users: func(s *scene) {
+				s.must(s.target.Rename("A", "theirs", nil).Wait())
+				s.must(s.source.Rename("A", "B", nil).Wait())
+				s.must(s.source.Create("A", nil).Wait())
+				s.source.add("A", mail("3", "s", "3"), day)
+			},
+			want:    inFolders{"INBOX": "x", "theirs": "1 2", "A": "3"},
+			crashes: true,
+		},
+		"a folder that the user renamed is followed, whatever has its name now": {
+			before: inFolders{"INBOX": "x", "A": "1 2"},
+			users: func(s *scene) {
+				s.must(s.target.Rename("A", "theirs", nil).Wait())
+				s.must(s.target.Create("A", nil).Wait())
+				s.target.add("A", mail("own", "s", "own"), day)
+				s.source.add("A", mail("3", "s", "3"), day)
+			},
+			want: inFolders{"INBOX": "x", "theirs": "1 2 3", "A": "own"},
+		},
+		"twins keep their flags when the ledger is lost": {
+			before: inFolders{"INBOX": "x"},
+			users: func(s *scene) {
+				s.source.add("INBOX", mail("twin", "s", "twin"), day)
+				s.source.add("INBOX", mail("twin", "s", "twin"), day, imap.FlagFlagged)
+				s.pass()
+				first := s.source.in("INBOX")[1]
+				s.source.moveTo(first.uid, "INBOX") // at the target the copy stays where it is
+				s.pass()
+				s.p.Store = newMemory()
+			},
+			want: inFolders{"INBOX": "x twin twin!"},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t)
-			from, to := h.account(demohost.Source), h.account(demohost.Target)
-			s := &scene{t, h, dial(t, from), dial(t, to), mailbox.Pass{
-				Source: from, Target: to, Store: newMemory(), Options: mailbox.Options{MaxDelete: 1, Verify: "content"},
-			}}
-			for _, folder := range slices.Sorted(maps.Keys(tt.before)) {
-				if folder != "INBOX" {
-					s.must(s.source.Create(folder, nil).Wait())
-				}
-				for _, text := range strings.Fields(tt.before[folder]) {
-					s.source.add(folder, mail(text, "s", text), day)
-				}
-			}
-			s.pass()
-			tt.users(s)
-			s.pass()
-			s.pass()
-			verified(t, s.p, "content")
-			got := inFolders{}
-			for folder, list := range dial(t, to).messages() {
-				var texts []string
-				for _, m := range list {
-					texts = append(texts, m.text())
-				}
-				got[folder] = strings.Join(texts, " ")
-			}
-			if !maps.Equal(got, tt.want) {
-				t.Errorf("the target has %v, want %v", got, tt.want)
+			t.Parallel()
+			for at := 1; tt.play(t, at) && tt.crashes; at++ {
 			}
 		})
 	}
+}
+
+// play tells whether there was a write to crash at.
+func (f found) play(t *testing.T, at int) (crashed bool) {
+	h := newHost(t)
+	defer h.Close()
+	from, to := h.account(demohost.Source), h.account(demohost.Target)
+	store := newMemory()
+	s := &scene{t, h, dial(t, from), dial(t, to), mailbox.Pass{
+		Source: from, Target: to, Store: store, Options: mailbox.Options{MaxDelete: 1, Verify: "content"},
+	}}
+	for _, folder := range slices.Sorted(maps.Keys(f.before)) {
+		if folder != "INBOX" {
+			s.must(s.source.Create(folder, nil).Wait())
+		}
+		for _, text := range strings.Fields(f.before[folder]) {
+			s.source.add(folder, mail(text, "s", text), day)
+		}
+	}
+	s.pass()
+	f.users(s)
+	if f.crashes {
+		left := at
+		store.crash = func(bool) error {
+			if left--; left == 0 {
+				return errCrash
+			}
+			return nil
+		}
+		_, err := s.p.Run(t.Context())
+		if crashed = errors.Is(err, errCrash); !crashed {
+			s.must(err)
+		}
+		store.crash = nil
+	}
+	s.pass()
+	s.pass()
+	verified(t, s.p, "content")
+	got := inFolders{}
+	for folder, list := range dial(t, to).messages() {
+		var texts []string
+		for _, m := range list {
+			texts = append(texts, m.text())
+			if slices.Contains(m.flags, string(imap.FlagFlagged)) {
+				texts[len(texts)-1] += "!"
+			}
+		}
+		got[folder] = strings.Join(texts, " ")
+	}
+	if !maps.Equal(got, f.want) {
+		t.Errorf("the target has %v, want %v (crash at write %d: %v)", got, f.want, at, crashed)
+	}
+	return crashed
 }
 
 // scene is an account with somebody at the source and at the target.

@@ -192,9 +192,9 @@ func (s *session) side(ctx context.Context, uids []uint32) (map[uint32]meta, sid
 	if err != nil {
 		return nil, side{}, err
 	}
-	metas, dates := map[uint32]meta{}, map[uint32]int64{}
+	metas, dates, flags := map[uint32]meta{}, map[uint32]int64{}, map[uint32]string{}
 	for _, m := range list {
-		metas[m.uid], dates[m.uid] = m, m.date
+		metas[m.uid], dates[m.uid], flags[m.uid] = m, m.date, m.flags
 	}
 	digests, err := s.digests(ctx, uids)
 	for uid := range digests {
@@ -202,40 +202,50 @@ func (s *session) side(ctx context.Context, uids []uint32) (map[uint32]meta, sid
 			delete(digests, uid)
 		}
 	}
-	return metas, side{uids, digests, dates}, err
+	return metas, side{uids, digests, dates, flags}, err
 }
 
-// side is one side of a match: messages in their order, with their digests and
-// dates.
+// side is one side of a match: messages in their order, with their digests,
+// dates and, where they are known, flags.
 type side struct {
 	uids    []uint32
 	digests map[uint32][]byte
 	dates   map[uint32]int64
+	flags   map[uint32]string
 }
 
 // pairUp matches two sides by content, each message once, in their order:
-// first what has the same date as well, so that twins do not swap theirs, then
-// what is left, because not every target keeps a date; and first what is the
-// same octet by octet, then what a server may have made of it.
+// first what has the same date and flags as well, so that twins do not swap
+// theirs, then what is left, because not every target keeps a date; and first
+// what is the same octet by octet, then what a server may have made of it.
 func pairUp(source, target side) map[uint32]uint32 {
 	pairs := map[uint32]uint32{}
 	used := map[uint32]bool{}
-	for _, same := range []struct{ date, octets bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
-		key := func(s side, uid uint32) (shape, bool) {
-			d, ok := s.digests[uid]
-			if !ok || d == nil {
-				return shape{}, false
+	type likeness struct {
+		shape
+		flags string
+	}
+	for _, same := range []struct{ date, octets, flags bool }{
+		{true, true, true}, {true, true, false}, {true, false, true}, {true, false, false}, {false, true, false}, {false, false, false},
+	} {
+		key := func(s side, uid uint32) (k likeness, ok bool) {
+			d := s.digests[uid]
+			if d == nil {
+				return k, false
 			}
-			k := shape{content: contentKey(d)}
+			k.content = contentKey(d)
 			if same.octets {
 				k.content = string(contentOf(d))
 			}
 			if same.date {
 				k.date = s.dates[uid]
 			}
+			if same.flags {
+				k.flags = s.flags[uid]
+			}
 			return k, true
 		}
-		stock := map[shape][]uint32{}
+		stock := map[likeness][]uint32{}
 		for _, t := range target.uids {
 			if k, ok := key(target, t); ok && !used[t] {
 				stock[k] = append(stock[k], t)

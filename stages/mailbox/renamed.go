@@ -52,12 +52,12 @@ func (r *pass) findRenamed(ctx context.Context, wanted []listed, states map[stri
 			continue
 		}
 		l := wanted[i]
-		told, same, err := r.sameMessages(ctx, st, keys[old], l.wire, r.targetNow(st, states))
+		kin, err := r.kinship(ctx, st, keys[old], l.wire, r.targetNow(st, states))
 		if err != nil {
 			return nil, err
 		}
 		still := l.box.next == st.Next && l.box.messages == st.Messages
-		if same && (told || still || withParent(found, old, l.wire)) {
+		if kin >= emptied || kin == untold && (still || withParent(found, old, l.wire)) {
 			found[old] = l.wire
 		}
 	}
@@ -114,7 +114,7 @@ func (r *pass) targetNow(st *folderState, states map[string]*folderState) string
 	}
 	var alike []string
 	for _, l := range r.place.existing {
-		if l.wire == st.Target {
+		if l.wire == st.Target && (l.box.validity == st.TargetValidity || l.noselect) {
 			return st.Target
 		}
 		if l.box.validity == st.TargetValidity && !l.noselect {
@@ -134,22 +134,32 @@ func (r *pass) follow(ctx context.Context, states map[string]*folderState, keys 
 		if wire == st.Target {
 			continue
 		}
-		told, same, err := r.sameMessages(ctx, st, keys[name], name, wire)
+		kin, err := r.kinship(ctx, st, keys[name], name, wire)
 		if err != nil {
 			return err
 		}
-		if told && same {
+		if kin == same {
 			st.Target, st.Theirs, st.renamed = wire, true, true
 		}
 	}
 	return nil
 }
 
-// sameMessages compares the headers of a sample of mapped messages. told is
-// whether there were any to compare: what either side no longer has says nothing.
-func (r *pass) sameMessages(ctx context.Context, st *folderState, key, source, target string) (told, same bool, err error) {
+// kinship is what the messages of a folder tell of whether it is that of before.
+type kinship int
+
+const (
+	stranger kinship = iota // another folder
+	untold                  // there were none to compare
+	emptied                 // nor has it any of before: nothing can be taken for another
+	same
+)
+
+// kinship compares the headers of a sample of mapped messages. What either side
+// no longer has says nothing.
+func (r *pass) kinship(ctx context.Context, st *folderState, key, source, target string) (kinship, error) {
 	if err := st.load(ctx, r.Store, key); err != nil {
-		return false, false, err
+		return stranger, err
 	}
 	every := max(1, st.uids.n/sampled)
 	pairs, k := map[uint32]uint32{}, 0
@@ -167,38 +177,43 @@ func (r *pass) sameMessages(ctx context.Context, st *folderState, key, source, t
 	slices.Sort(there)
 	src, err := r.lanes[0].source()
 	if err != nil {
-		return false, false, err
+		return stranger, err
 	}
 	a, err := src.headersIn(source, here)
 	if err != nil {
-		return false, false, err
+		return stranger, err
 	}
 	dst, err := r.lanes[0].target()
 	if err != nil {
-		return false, false, err
+		return stranger, err
 	}
 	b, err := dst.headersIn(target, there)
 	if err != nil {
-		return false, false, err
+		return stranger, err
 	}
+	kin := untold
 	for uid, h := range a {
 		if g, ok := b[pairs[uid]]; ok {
-			if told = true; g != h {
-				return true, false, nil
+			if kin = same; g != h {
+				return stranger, nil
 			}
 		}
 	}
-	if told {
-		return true, true, nil
+	if kin == same {
+		return same, nil
 	}
 	if len(a) > 0 {
-		return r.sameByDigest(ctx, st, key, src, a, func(uid uint32) uint32 { return uid })
+		return r.kinByDigest(ctx, st, key, src, a, func(uid uint32) uint32 { return uid })
 	}
 	sources := map[uint32]uint32{}
 	for s, t := range pairs {
 		sources[t] = s
 	}
-	return r.sameByDigest(ctx, st, key, dst, b, func(uid uint32) uint32 { return sources[uid] })
+	kin, err = r.kinByDigest(ctx, st, key, dst, b, func(uid uint32) uint32 { return sources[uid] })
+	if kin == untold && every == 1 {
+		kin = emptied
+	}
+	return kin, err
 }
 
 func sorted(uids []uint32) []uint32 {

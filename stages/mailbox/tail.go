@@ -21,9 +21,9 @@ func (t *tail) pair(ctx context.Context, dst *session, it intent, sent map[uint3
 	if t.found, err = dst.digests(ctx, t.uids); err != nil {
 		return nil, err
 	}
-	source := side{it.Sources, sent, map[uint32]int64{}}
+	source := side{it.Sources, sent, map[uint32]int64{}, map[uint32]string{}}
 	for i, uid := range it.Sources {
-		source.dates[uid] = it.Dates[i]
+		source.dates[uid], source.flags[uid] = it.Dates[i], it.Flags[i]
 	}
 	pairs, used := t.byContent(source)
 	var again []uint32
@@ -55,7 +55,11 @@ func (t *tail) pair(ctx context.Context, dst *session, it intent, sent map[uint3
 }
 
 func (t *tail) byContent(source side) (pairs map[uint32]uint32, used map[uint32]bool) {
-	pairs, used = pairUp(source, side{t.uids, t.found, t.dates}), map[uint32]bool{}
+	flags := map[uint32]string{}
+	for uid, m := range t.metas {
+		flags[uid] = m.flags
+	}
+	pairs, used = pairUp(source, side{t.uids, t.found, t.dates, flags}), map[uint32]bool{}
 	for _, target := range pairs {
 		used[target] = true
 	}
