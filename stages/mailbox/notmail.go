@@ -14,9 +14,9 @@ import (
 const NotMail Reason = "not-mail"
 
 // What Exchange calls its own folders at the top, by the language of the
-// mailbox: those that show which language it is, and those that are not for
-// mail. Names are unique there, whatever the case, so a folder with such a name
-// is Exchange's; in a mailbox of another language it may be a user's own.
+// mailbox: those for mail and those that are not. Names are unique there,
+// whatever the case, so a folder with such a name is Exchange's; in a mailbox of
+// another language it may be a user's own.
 var exchangeNames = []struct {
 	mail    string // between commas
 	notMail string
@@ -76,21 +76,21 @@ func markNotMail(list []listed) {
 	}
 }
 
-// notMailNames are those of the languages that most of the mailbox's own folders
-// speak; of all, where none tells.
+// notMailNames are those of the language that most of the mailbox's folders
+// speak, and of others that at least half as many do: one or two folders of a
+// user's own make no language, what is left of an earlier one does.
 func notMailNames(list []listed) (names []string) {
-	most := 0
-	for _, language := range exchangeNames {
-		n := 0
-		for _, name := range strings.Split(language.mail, ",") {
+	count, most := make([]int, len(exchangeNames)), 0
+	for i, language := range exchangeNames {
+		for _, name := range strings.Split(language.mail+","+language.notMail, ",") {
 			if slices.ContainsFunc(list, func(l listed) bool { return len(l.path) == 1 && plainName(l.path[0]) == name }) {
-				n++
+				count[i]++
 			}
 		}
-		if n > most {
-			most, names = n, nil
-		}
-		if n == most {
+		most = max(most, count[i])
+	}
+	for i, language := range exchangeNames {
+		if 2*count[i] >= most {
 			names = append(names, strings.Split(language.notMail, ",")...)
 		}
 	}

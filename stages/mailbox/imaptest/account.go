@@ -17,6 +17,8 @@ type Account struct {
 	Secret string
 
 	s       *Server
+	admin   bool // may sign in as others
+	quota   int
 	folders map[string]*folder
 }
 

@@ -61,7 +61,13 @@ func (v *session) execute(m *Moment) {
 	switch m.Verb {
 	case "GREETING":
 		m.Raw = v.s.Greeting + "\r\n"
-	case "NOOP", "ID", "CHECK":
+	case "ID":
+		if v.s.names != "" {
+			m.say("ID %s", v.s.names)
+		}
+	case "GETQUOTAROOT":
+		v.quota(m)
+	case "NOOP", "CHECK":
 		v.news(m)
 	case "CAPABILITY":
 		m.say("CAPABILITY %s", strings.Join(v.s.told(), " "))
@@ -76,7 +82,7 @@ func (v *session) execute(m *Moment) {
 		v.authenticate(m)
 	case "NAMESPACE":
 		m.say(`NAMESPACE (("" "%s")) NIL NIL`, v.s.Delimiter)
-	case "LIST", "LSUB":
+	case "LIST", "LSUB", "XLIST":
 		v.list(m)
 	case "STATUS":
 		v.status(m)
@@ -148,6 +154,9 @@ func (v *session) authenticate(m *Moment) {
 		parts := strings.Split(string(plain), "\x00")
 		if len(parts) == 3 {
 			v.signIn(m, parts[1], parts[2])
+			if as := v.s.accounts[parts[0]]; m.Kind == "OK" && v.account.admin && as != nil {
+				v.account, m.Account = as, as
+			}
 			return
 		}
 		m.Refuse("BAD", "that is not PLAIN")

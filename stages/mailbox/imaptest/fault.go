@@ -2,6 +2,7 @@ package imaptest
 
 import (
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,7 @@ type Fault struct {
 type armed struct {
 	Fault
 	seen, struck int
+	stays        bool // a quirk
 }
 
 // Moment is one command on its way.
@@ -119,7 +121,7 @@ func (s *Server) Heal() map[string]int {
 	for _, f := range s.faults {
 		out[f.Name] += f.struck
 	}
-	s.faults = nil
+	s.faults = slices.DeleteFunc(s.faults, func(f *armed) bool { return !f.stays })
 	return out
 }
 

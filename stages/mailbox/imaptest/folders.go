@@ -9,6 +9,10 @@ import (
 
 func (v *session) list(m *Moment) {
 	status := ""
+	if m.Verb == "XLIST" && !v.s.has("XLIST") {
+		m.Refuse("BAD", "unknown command")
+		return
+	}
 	if i := strings.Index(m.Line, "STATUS ("); i >= 0 {
 		status = m.Line[i+len("STATUS ("):]
 	}
@@ -18,7 +22,7 @@ func (v *session) list(m *Moment) {
 			continue
 		}
 		attrs := []string{}
-		if f.use != "" {
+		if f.use != "" && (m.Verb == "XLIST" || v.s.has("SPECIAL-USE")) {
 			attrs = append(attrs, f.use)
 		}
 		if f.subscribed {

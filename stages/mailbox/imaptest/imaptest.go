@@ -34,19 +34,21 @@ type Server struct {
 	Greeting  string // "* OK ready" if empty
 	Delimiter string // "/" if empty
 
-	mu       sync.Mutex
-	caps     []string
-	accounts map[string]*Account
-	faults   []*armed
-	changes  []string
-	log      []string
-	sessions int // so far
-	open     map[net.Conn]bool
-	most     int // open at once
-	validity uint32
-	listener net.Listener
-	serving  sync.WaitGroup
-	down     chan struct{}
+	mu         sync.Mutex
+	caps       []string
+	accounts   map[string]*Account
+	faults     []*armed
+	names      string // the answer to ID
+	changes    []string
+	complaints []string
+	log        []string
+	sessions   int // so far
+	open       map[net.Conn]bool
+	most       int // open at once
+	validity   uint32
+	listener   net.Listener
+	serving    sync.WaitGroup
+	down       chan struct{}
 }
 
 // Start starts a server that ends with the test.

@@ -150,6 +150,8 @@ func Fetched(number int, m Message, items ...string) string {
 			fmt.Fprintf(&b, "RFC822.SIZE %d", len(m.Body))
 		case name == "MODSEQ":
 			fmt.Fprintf(&b, "MODSEQ (%d)", m.modseq)
+		case strings.HasPrefix(name, "BODY[]<"):
+			b.WriteString(partial(name, m.Body))
 		case name == "BODY[]":
 			fmt.Fprintf(&b, "BODY[] {%d}\r\n%s", len(m.Body), m.Body)
 		default: // a header, whole or some fields of it
