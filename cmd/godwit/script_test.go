@@ -115,7 +115,7 @@ func search(t *testing.T, canaries *canarytest.Watch, dir, outside string) {
 		canaries.File(file)
 	}
 	if canaries.Lists(dir)+len(secrets) > 0 {
-		canaries.Search([]string{dir, outside}, "secrets/", "passwords.csv", "handed-over.csv")
+		canaries.Search([]string{dir, outside}, "secrets/", "passwords.csv", "handed-over.csv", "wrong")
 	}
 }
 

@@ -154,6 +154,12 @@ func Fetched(number int, m Message, items ...string) string {
 			b.WriteString(partial(name, m.Body))
 		case name == "BODY[]":
 			fmt.Fprintf(&b, "BODY[] {%d}\r\n%s", len(m.Body), m.Body)
+		case strings.HasPrefix(name, "BODY[]<"): // RFC 9051, 6.4.5: from so many bytes on, so many
+			var from, size int
+			_, _ = fmt.Sscanf(name, "BODY[]<%d.%d>", &from, &size)
+			part := m.Body[min(from, len(m.Body)):]
+			part = part[:min(size, len(part))]
+			fmt.Fprintf(&b, "BODY[]<%d> {%d}\r\n%s", from, len(part), part)
 		default: // a header, whole or some fields of it
 			head, _, _ := bytes.Cut(m.Body, []byte("\r\n\r\n"))
 			text := string(head) + "\r\n\r\n"
