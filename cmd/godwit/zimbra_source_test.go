@@ -1,18 +1,22 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	godwit "godwit/cmd/godwit"
+	"godwit/stages/demohost"
 	"godwit/stages/platform/zimbra/zimbratest"
 )
 
@@ -27,27 +31,33 @@ const newRoute = "smtp:[mx.new.example]:25"
 type zimbraSource struct {
 	*crashWorld
 	server *zimbratest.Server
+	users  []string
 }
 
-func newZimbraSource(t *testing.T, settle string) *zimbraSource {
+func newZimbraSource(t *testing.T, settle string, users ...string) *zimbraSource {
 	t.Helper()
 	bin, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &zimbraSource{newCrashWorld(t, bin.godwit), zimbratest.New(t)}
-	t.Cleanup(w.close)
-	for _, address := range append([]string{bystander}, crashUsers...) {
+	w := &zimbraSource{newCrashWorld(t, bin.godwit), zimbratest.New(t), nil}
+	w.users = users
+	for _, address := range append([]string{bystander}, users...) {
 		w.server.Add(address, "", asBefore)
 	}
+	list := ""
+	for line := range strings.Lines(w.read("list.csv")) {
+		if user := strings.Split(line, ",")[1]; user == "account" || slices.Contains(users, user) {
+			list += line
+		}
+	}
+	w.write("list.csv", list)
 	w.write("zimbra", w.server.AdminPassword)
 	w.canaries.Add("the administrator's password", w.server.AdminPassword)
 	freeze := regexp.MustCompile(`freeze: \{driver: exec.*`)
 	w.write("plan.yaml", freeze.ReplaceAllString(w.read("plan.yaml"), fmt.Sprintf(
 		`freeze: {driver: zimbra, url: %q, login: %s, secret: "file:zimbra", ca_file: %q, route: %q, settle: %s}`,
 		w.server.URL, w.server.Admin, w.server.CAFile, newRoute, settle)))
-	w.run(nights[0], 0)
-	w.run(nights[1], 0)
 	return w
 }
 
@@ -55,7 +65,7 @@ func newZimbraSource(t *testing.T, settle string) *zimbraSource {
 // the target.
 func (w *zimbraSource) standing() (waiting, before, moved int) {
 	w.t.Helper()
-	for _, address := range crashUsers {
+	for _, address := range w.users {
 		a, _ := w.server.Get(address)
 		transport := a.Attrs["zimbraMailTransport"]
 		switch {
@@ -116,8 +126,11 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 // without the plan. The next night moves everybody; a rollback puts back what
 // was there before.
 func TestAKilledRunHoldsNoMailBackOnZimbra(t *testing.T) {
-	w := newZimbraSource(t, "60s")
+	w := newZimbraSource(t, "60s", crashUsers...)
+	defer w.close()
 	all := len(crashUsers)
+	w.run(nights[0], 0)
+	w.run(nights[1], 0)
 
 	kill(t, w.frozen())
 	w.until("the guard puts the transports back", func() bool { _, before, _ := w.standing(); return before == all })
@@ -161,5 +174,56 @@ func TestAKilledRunHoldsNoMailBackOnZimbra(t *testing.T) {
 	}
 	if a, _ := w.server.Get(bystander); !maps.Equal(a.Attrs, asBefore) {
 		t.Errorf("%s was changed: %v", bystander, a.Attrs)
+	}
+}
+
+// Every request to Zimbra as the source goes wrong once, in two ways, one
+// programme for each: the account moves all the same, its mail is held back for
+// no longer than that, and nobody else's transport is touched.
+func TestEveryFaultOfZimbraAsTheSource(t *testing.T) {
+	calm := newZimbraSource(t, "0s", crashUsers[0])
+	defer calm.close()
+	for _, at := range nights {
+		calm.run(at, 0)
+	}
+	requests := calm.server.Log()
+	slots := make(chan struct{}, 3)
+	var wg sync.WaitGroup
+	worlds := 0
+	for n, request := range requests {
+		for _, how := range []zimbratest.Failure{zimbratest.Lost, zimbratest.Dropped} {
+			if how == zimbratest.Dropped && request != "ModifyAccount" {
+				continue // the same as a lost answer
+			}
+			worlds++
+			w := newZimbraSource(t, "0s", crashUsers[0])
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				defer w.close()
+				w.server.FailAt(n, how)
+				for _, at := range nights {
+					tryTo(t, w.bin, w.dir, at, true, w.canaries)
+				}
+				label := fmt.Sprintf("request %d, %s, %s", n, request, how)
+				if _, _, moved := w.standing(); moved != 1 {
+					a, _ := w.server.Get(w.users[0])
+					t.Errorf("%s: not moved: %v", label, a.Attrs)
+				}
+				if a, _ := w.server.Get(bystander); !maps.Equal(a.Attrs, asBefore) {
+					t.Errorf("%s: %s was changed: %v", label, bystander, a.Attrs)
+				}
+				source, err := w.host.Mailbox(demohost.Source, w.users[0])
+				target, err2 := w.host.Mailbox(demohost.Target, w.users[0])
+				if errors.Join(err, err2) != nil || len(source) == 0 || len(source) != len(target) {
+					t.Errorf("%s: %d messages at the target, %d at the source, %v", label, len(target), len(source), errors.Join(err, err2))
+				}
+			})
+		}
+	}
+	wg.Wait()
+	t.Logf("%d requests, %d programmes with one of them gone wrong", len(requests), worlds)
+	if len(requests) < 8 {
+		t.Errorf("only %d requests: %v", len(requests), requests)
 	}
 }
