@@ -1,6 +1,7 @@
 package plans
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,7 +10,7 @@ import (
 // Customers may write lists, and Godwit can open mailboxes and set passwords
 // that are not theirs. So a list names only what its service has: the domains
 // that the plan says, or those of the service's accounts. Where nothing but a
-// mailbox's own password opens it, that password is the proof.
+// mailbox's own password opens it, that password is the proof, of that mailbox.
 
 // anyDomain in domains stands for all of them, and as a service for those that
 // domains does not name.
@@ -95,6 +96,9 @@ func (c *rowChecker) whose(line, service uint32, r *columns, target *Target) {
 			c.foreign = append(c.foreign, foreign{line, service, column, strings.Clone(login), power})
 		}
 	}
+	if why := c.unproved(r, own, target); why != "" && !said {
+		c.at(line, "%s; if it is theirs, write domains: {%s: [%s]} into the plan", why, r.Service, strings.Trim(own+", "+domainOf(r.SourceLogin), ", "))
+	}
 	hold("source_login", r.SourceLogin, "open any mailbox there", c.plan.Source.IMAP.OpensAny())
 	if target == nil {
 		return
@@ -104,6 +108,28 @@ func (c *rowChecker) whose(line, service uint32, r *columns, target *Target) {
 		return
 	}
 	hold("target_account", r.TargetAccount, "open any mailbox there", target.IMAP.OpensAny())
+}
+
+// unproved says what Godwit could do to an account whose row signs in at the
+// source as somebody of another domain: that password proves nothing of it.
+func (c *rowChecker) unproved(r *columns, own string, target *Target) string {
+	if r.SourceLogin == "" || own == "" || domainOf(r.SourceLogin) == own || c.plan.Source.IMAP.OpensAny() {
+		return ""
+	}
+	power := ""
+	switch {
+	case c.plan.Source.Freeze.Name != "none":
+		power = "hold back its mail"
+	case target == nil || r.TargetAccount != "":
+	case target.Admin.Name != "none":
+		power = "set its password at the target"
+	case target.IMAP.OpensAny():
+		power = "open its mailbox at the target"
+	}
+	if power == "" {
+		return ""
+	}
+	return fmt.Sprintf("the password of source_login %s does not show whose %s is, and Godwit can %s", shown(r.SourceLogin), shown(r.Account), power)
 }
 
 // strangers reports logins of domains that no account of their service has.
