@@ -60,7 +60,8 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 		return err
 	}
 	b, src, err := l.look(src, j.source.wire)
-	if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) || errors.Is(err, errShut) {
+	shut := errors.Is(err, errShut) && j.st.SourceValidity == 0 // one that has opened before will do so again
+	if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) || shut {
 		j.st.skip(Skipped{Folder: j.name, Reason: Unreadable, Detail: err.Error()})
 		return nil
 	}
@@ -93,6 +94,8 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 var errShut = errors.New("the connection ends when the folder is opened")
 
 // look opens a folder of the source, on a new connection where the first is lost.
+// A server that is silent too long is slow, or not well: that says nothing of the
+// folder.
 func (l *lane) look(src *session, wire string) (box, *session, error) {
 	b, err := src.examine(wire)
 	if !lost(err) || errors.Is(err, ErrBusy) {
@@ -102,7 +105,7 @@ func (l *lane) look(src *session, wire string) (box, *session, error) {
 	if rerr != nil {
 		return b, src, err
 	}
-	if b, err = again.examine(wire); lost(err) && !errors.Is(err, ErrBusy) {
+	if b, err = again.examine(wire); errors.Is(err, errClosed) && !errors.Is(err, ErrBusy) {
 		err = fmt.Errorf("%w: %s", errShut, err.Error())
 	}
 	return b, again, err
