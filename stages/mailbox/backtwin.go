@@ -308,7 +308,7 @@ func (t *twins) read(list []twin, of func(*lane) (*session, error), name func(ui
 			uids[k] = list[i].uid
 		}
 		slices.Sort(uids)
-		metas, part, err := s.side(t.ctx, uids)
+		metas, part, err := s.side(t.ctx, uids, false)
 		if err != nil {
 			return out, nil, err
 		}

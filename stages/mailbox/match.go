@@ -91,11 +91,12 @@ func (l *lane) match(ctx context.Context, src, dst *session, j *job, ask, candid
 	}
 	slices.Sort(ask)
 	slices.Sort(candidates)
-	here, source, err := src.side(ctx, ask)
+	anew := src.rerenders() || dst.rerenders()
+	here, source, err := src.side(ctx, ask, anew)
 	if err != nil {
 		return err
 	}
-	there, target, err := dst.side(ctx, candidates)
+	there, target, err := dst.side(ctx, candidates, anew)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (l *lane) match(ctx context.Context, src, dst *session, j *job, ask, candid
 		m, has := here[uid], there[t]
 		both := common(m.flags, has.flags)
 		rec.Sources, rec.Targets = append(rec.Sources, uid), append(rec.Targets, t)
-		rec.Flags, rec.Digests, rec.Dates = append(rec.Flags, both), append(rec.Digests, source.digests[uid]), append(rec.Dates, m.date)
+		rec.Flags, rec.Digests, rec.Dates = append(rec.Flags, both), append(rec.Digests, contentOnly(source.digests[uid])), append(rec.Dates, m.date)
 		if m.flags != both {
 			j.changes = append(j.changes, change{uid, t, j.st.flagIndex(both), j.st.flagIndex(m.flags)})
 		}
@@ -187,7 +188,7 @@ func (h header) hash() uint32 {
 }
 
 // side reads what is needed of messages of the open folder to match them.
-func (s *session) side(ctx context.Context, uids []uint32) (map[uint32]meta, side, error) {
+func (s *session) side(ctx context.Context, uids []uint32, anew bool) (map[uint32]meta, side, error) {
 	list, err := s.details(uids)
 	if err != nil {
 		return nil, side{}, err
@@ -196,7 +197,7 @@ func (s *session) side(ctx context.Context, uids []uint32) (map[uint32]meta, sid
 	for _, m := range list {
 		metas[m.uid], dates[m.uid], flags[m.uid] = m, m.date, m.flags
 	}
-	digests, err := s.digests(ctx, uids)
+	digests, err := s.signs(ctx, uids, anew)
 	for uid := range digests {
 		if _, ok := metas[uid]; !ok {
 			delete(digests, uid)

@@ -68,3 +68,7 @@ func (s *session) folds() bool { return s.kind == kindZimbra || s.kind == kindEx
 // estimates tells whether the server's RFC822.SIZE is an estimate. One was seen
 // that told three times the size of every message.
 func (s *session) estimates() bool { return s.kind == kindExchange }
+
+// rerenders tells whether the server makes a message anew at each fetch, so that
+// two fetches differ in what only holds its parts together.
+func (s *session) rerenders() bool { return s.kind == kindExchange }

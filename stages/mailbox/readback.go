@@ -171,6 +171,11 @@ func (c *checking) askSource(ctx context.Context, list []sent) error {
 		if b, err := src.opened(c.job.source.wire, false); err != nil || b.validity != c.proofs.SourceValidity {
 			return err
 		}
+		if src.rerenders() {
+			if err := c.likeSource(ctx, src, list, unread); err != nil {
+				return err
+			}
+		}
 		read, err = src.digests(ctx, unread)
 		return err
 	})

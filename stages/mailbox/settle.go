@@ -49,7 +49,7 @@ func (l *lane) settle(ctx context.Context, j *job) error {
 	return nil
 }
 
-// sent reads the digests of the messages an intent speaks of, from the source.
+// sent reads what stands for the messages an intent speaks of, from the source.
 // Where the source no longer has them, there are none.
 func (l *lane) sent(ctx context.Context, j *job, it intent) (map[uint32][]byte, error) {
 	if !j.here {
@@ -66,7 +66,7 @@ func (l *lane) sent(ctx context.Context, j *job, it intent) (map[uint32][]byte, 
 	if err != nil || b.validity != j.st.SourceValidity {
 		return nil, err
 	}
-	return src.digests(ctx, it.Sources)
+	return src.signs(ctx, it.Sources, src.rerenders())
 }
 
 // arrived is reconcile after a connection was lost, with or without ourselves:
@@ -151,7 +151,7 @@ func (l *lane) reconcile(ctx context.Context, j *job, it intent, sent map[uint32
 			rec.Sources = append(rec.Sources, source)
 			rec.Targets = append(rec.Targets, target)
 			rec.Flags = append(rec.Flags, it.Flags[i])
-			rec.Digests = append(rec.Digests, sent[source])
+			rec.Digests = append(rec.Digests, contentOnly(sent[source]))
 			rec.Dates = append(rec.Dates, it.Dates[i])
 			rec.Bytes += it.Sizes[i]
 		}

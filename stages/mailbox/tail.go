@@ -18,7 +18,8 @@ type tail struct {
 // finds one too many.
 func (t *tail) pair(ctx context.Context, dst *session, it intent, sent map[uint32][]byte) (map[uint32]uint32, error) {
 	var err error
-	if t.found, err = dst.digests(ctx, t.uids); err != nil {
+	anew := anyIdentity(sent)
+	if t.found, err = dst.signs(ctx, t.uids, anew); err != nil {
 		return nil, err
 	}
 	source := side{it.Sources, sent, map[uint32]int64{}, map[uint32]string{}}
@@ -34,7 +35,7 @@ func (t *tail) pair(ctx context.Context, dst *session, it intent, sent map[uint3
 		}
 	}
 	if len(again) > 0 {
-		more, err := dst.digests(ctx, again)
+		more, err := dst.signs(ctx, again, anew)
 		if err != nil {
 			return nil, err
 		}
