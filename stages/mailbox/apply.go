@@ -107,21 +107,14 @@ func (l *lane) carryFlags(j *job) error {
 		steps[s] = append(steps[s], c.target)
 	}
 	if len(steps) > 0 {
-		dst, err := l.target()
+		dst, err := l.openTarget(j, true)
 		if err != nil {
 			return err
-		}
-		b, err := dst.opened(j.st.Target, true)
-		if err != nil {
-			return err
-		}
-		if b.validity != j.st.TargetValidity {
-			return errReplaced
 		}
 		for s, uids := range steps {
 			slices.Sort(uids)
-			add, dropped := l.pass.place.space.keepFlags(s.add, b.permanent)
-			remove, _ := l.pass.place.space.keepFlags(s.remove, b.permanent)
+			add, dropped := l.pass.place.space.keepFlags(s.add, dst.box.permanent)
+			remove, _ := l.pass.place.space.keepFlags(s.remove, dst.box.permanent)
 			for _, f := range dropped {
 				j.st.note(Skipped{Folder: j.name, Reason: KeywordDropped, Detail: safe(f)})
 			}
@@ -167,16 +160,9 @@ func (l *lane) removeGone(j *job) error {
 		}
 	}
 	if len(doomed) > 0 && j.exists {
-		dst, err := l.target()
+		dst, err := l.openTarget(j, true)
 		if err != nil {
 			return err
-		}
-		b, err := dst.opened(j.st.Target, true)
-		if err != nil {
-			return err
-		}
-		if b.validity != j.st.TargetValidity {
-			return errReplaced
 		}
 		slices.Sort(doomed)
 		if err := dst.expunge(doomed); err != nil {

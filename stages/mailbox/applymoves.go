@@ -106,16 +106,9 @@ func (j *job) save(changes map[string][]byte) {
 // moveCopies moves messages on the target and returns old UID -> new UID; 0
 // where the user of the target had removed the message.
 func (r *pass) moveCopies(from, to *job, it moveIntent) (map[uint32]uint32, error) {
-	dst, err := r.lanes[0].target()
+	dst, err := r.lanes[0].openTarget(from, true)
 	if err != nil {
 		return nil, err
-	}
-	b, err := dst.sel(from.st.Target)
-	if err != nil {
-		return nil, err
-	}
-	if b.validity != from.st.TargetValidity {
-		return nil, errReplaced
 	}
 	q, _ := quote(to.st.Target)
 	command := "UID COPY "

@@ -26,6 +26,20 @@ func (l *lane) target() (*session, error) {
 	return s, onSide(l.pass.side("target", "source"), err)
 }
 
+// openTarget opens a job's folder at the target, unless it is open, and makes
+// sure that it is the one which the map speaks of.
+func (l *lane) openTarget(j *job, write bool) (*session, error) {
+	dst, err := l.target()
+	if err != nil {
+		return nil, err
+	}
+	b, err := dst.opened(j.st.Target, write)
+	if err == nil && b.validity != j.st.TargetValidity {
+		err = errReplaced
+	}
+	return dst, err
+}
+
 // live is the connection, opened again if it was lost. It lives as long as the
 // pass, not as the step that opens it.
 func (l *lane) live(s **session, e Endpoint) (*session, error) {

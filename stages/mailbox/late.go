@@ -40,14 +40,9 @@ func (l *lane) removeLate(j *job) error {
 		return err
 	}
 	if len(doomed) > 0 {
-		dst, err := l.target()
+		dst, err := l.openTarget(j, true)
 		if err != nil {
 			return err
-		}
-		if b, err := dst.opened(j.st.Target, true); err != nil {
-			return err
-		} else if b.validity != j.st.TargetValidity {
-			return errReplaced
 		}
 		if err := dst.expunge(doomed); err != nil {
 			return err

@@ -92,6 +92,35 @@ func TestFoundInLives(t *testing.T) {
 			},
 			want: inFolders{"INBOX": "x", "theirs": "1 2 3", "A": "own"},
 		},
+		"folders that swap their names do so at the target": {
+			before: inFolders{"INBOX": "x", "A": "1", "B": "2"},
+			users: func(s *scene) {
+				s.must(s.source.Rename("A", "C", nil).Wait())
+				s.must(s.source.Rename("B", "A", nil).Wait())
+				s.must(s.source.Rename("C", "B", nil).Wait())
+			},
+			want:    inFolders{"INBOX": "x", "A": "2", "B": "1"},
+			crashes: true,
+		},
+		"a folder goes below another that gets its name": {
+			before: inFolders{"INBOX": "x", "A": "1", "B": "2"},
+			users: func(s *scene) {
+				s.must(s.source.Rename("B", "A/below", nil).Wait())
+				s.must(s.source.Rename("A", "B", nil).Wait())
+			},
+			want: inFolders{"INBOX": "x", "B": "1", "B/below": "2"},
+		},
+		"a folder goes below its own name": {
+			before: inFolders{"INBOX": "x", "A": "1"},
+			users: func(s *scene) {
+				s.must(s.source.Rename("A", "B", nil).Wait())
+				s.must(s.source.Create("A", nil).Wait())
+				s.must(s.source.Rename("B", "A/below", nil).Wait())
+				s.source.add("A", mail("2", "s", "2"), day)
+			},
+			want:    inFolders{"INBOX": "x", "A": "2", "A/below": "1"},
+			crashes: true,
+		},
 		"twins keep their flags when the ledger is lost": {
 			before: inFolders{"INBOX": "x"},
 			users: func(s *scene) {

@@ -107,15 +107,8 @@ func (r *pass) vanishedCopies(j *job) (dst *session, bySource map[uint32]entry, 
 		return nil, nil, nil, nil
 	}
 	slices.Sort(targets)
-	if dst, err = r.lanes[0].target(); err != nil {
-		return nil, nil, nil, err
-	}
-	if b, err := dst.opened(j.st.Target, false); err != nil {
-		return nil, nil, nil, err
-	} else if b.validity != j.st.TargetValidity {
-		return nil, nil, nil, errReplaced
-	}
-	return dst, bySource, targets, nil
+	dst, err = r.lanes[0].openTarget(j, false)
+	return dst, bySource, targets, err
 }
 
 // goneDates adds the dates of what vanished, and tells which copies there are.
