@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ const (
 	keptNotes    = "notes"    // the same for what was carried but changed
 	keptPassword = "password" // sealed
 	keptVerified = "verified" // verified: what a receipt needs beside the messages
+	keptTarget   = "target"   // which mailbox the UID map is of
 )
 
 // Name is the stage's word in plans, ledger and logs.
@@ -45,6 +47,9 @@ func (Copy) Name() string { return pipeline.Copy }
 // Run makes one pass. It can be run again at any time: the UID map says what
 // the target has.
 func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	if result, err := sameTarget(ctx, task, journal); err != nil || result.Outcome != "" {
+		return result, err
+	}
 	if result, err := ensure(ctx, c.Plan, c.Admins, task, journal); err != nil || result.Outcome != "" {
 		return result, err
 	}
@@ -83,6 +88,25 @@ func (c Copy) Run(ctx context.Context, task pipeline.Task, journal pipeline.Jour
 		c.passed(s, task, result, time.Since(began))
 		paced(&s.Pace, task, result.Copied, moved.Load(), s.PassTook)
 	})
+}
+
+// sameTarget holds an account whose list names another mailbox than the one that
+// it was copied to: what is missing there would be taken for what its user has
+// removed. An empty Result means: go on.
+func sameTarget(ctx context.Context, task pipeline.Task, journal pipeline.Journal) (pipeline.Result, error) {
+	now := task.Account.TargetAccount + " at target " + task.Account.Target
+	was, err := journal.Get(ctx, keptTarget)
+	if err != nil || strings.EqualFold(string(was), now) {
+		return pipeline.Result{}, err
+	}
+	begun, err := mailbox.Begun(ctx, journal)
+	if err == nil && begun && was != nil {
+		return pipeline.Held("needs-person", fmt.Sprintf("its mail is being copied to %s, and the list says %s now: put that back, or move the service to a new batch, which copies it anew", was, now)), nil
+	}
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	return pipeline.Result{}, journal.Put(ctx, map[string][]byte{keptTarget: []byte(now)})
 }
 
 // patience bounds the final passes over a mailbox whose user goes on to work in

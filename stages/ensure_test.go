@@ -90,3 +90,52 @@ func TestAnAccountThatWasThere(t *testing.T) {
 		})
 	}
 }
+
+// Whose account it is was found out of one account, and of what opened it: a
+// list that names another, or has its password set, does not inherit that.
+func TestAListThatNamesAnotherAccountLater(t *testing.T) {
+	const boss = "boss@acme.example"
+	inspect := func(h *hoster, err error) {
+		h.plan.Targets["new"].Admin.Create = true
+		h.admin = inspected{demohost.Platform{Host: h.Host}, platform.Facts{}, err}
+	}
+	t.Run("another account", func(t *testing.T) {
+		h := newHoster(t)
+		h.ten()
+		inspect(h, platform.ErrNoAccount)
+		h.copied(pipeline.Precopy)
+		h.edit("x_ref", "target_account", "A-1", boss, "A-2", "", "Z-1", "")
+		inspect(h, nil)
+		h.outcome("held", h.copying(), pipeline.Precopy, anna)
+		h.outcome("held", h.credentials(), pipeline.Prepare, anna)
+		h.edit(boss, anna)
+		inspect(h, nil)
+		h.copied(pipeline.Precopy)
+		h.same()
+	})
+	t.Run("another account before anything was copied", func(t *testing.T) {
+		h := newHoster(t)
+		h.ten()
+		inspect(h, platform.ErrTaken)
+		h.outcome("held", h.copying(), pipeline.Precopy, anna)
+		h.edit("x_ref", "target_account", "A-1", boss, "A-2", "", "Z-1", "")
+		inspect(h, platform.ErrNoAccount)
+		h.copied(pipeline.Precopy)
+		if mails, err := h.Mailbox(demohost.Target, boss); err != nil || len(mails) != 11 {
+			t.Errorf("%d messages at the target, %v", len(mails), err)
+		}
+	})
+	t.Run("its own password opened it", func(t *testing.T) {
+		h := newHoster(t, `, auth: authzid, login: migrator, secret: "file:secrets/imap"`, "",
+			",,,,old-", ",,,keep,old-", "old-anna,,", "old-anna,old-anna,", "old-ben,,", "old-ben,old-ben,", "old-zoe,,", "old-zoe,old-zoe,")
+		h.AddAccount(demohost.Target, anna, "old-anna")
+		inspect(h, nil)
+		h.copied(pipeline.Precopy)
+		h.FailNext("ensure", 1, demohost.Broken) // must not be asked again
+		h.copied(pipeline.Precopy)
+		h.edit(",,,keep,old-anna", ",,,temporary,old-anna")
+		inspect(h, nil)
+		h.outcome("held", h.credentials(), pipeline.Prepare, anna)
+		h.outcome("held", h.copying(), pipeline.Precopy, anna)
+	})
+}

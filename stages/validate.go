@@ -135,7 +135,7 @@ func (v Validate) shared(accounts []Checked) Finding {
 func (v Validate) record(ctx context.Context, journal pipeline.Journal, c Checked) (held, lost int, err error) {
 	var worst Finding
 	for _, f := range c.Findings {
-		if f.Reason == targetExists && taken(journal) {
+		if f.Reason == targetExists && taken(c.Account, journal) {
 			continue
 		}
 		if f.Verdict == Lost {

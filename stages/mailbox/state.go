@@ -105,6 +105,13 @@ func loadNames(ctx context.Context, store Kept) (names []string, err error) {
 	return names, nil
 }
 
+// Begun says that a pass may have copied something: what is kept is of the
+// target that it had.
+func Begun(ctx context.Context, kept Kept) (bool, error) {
+	names, err := loadNames(ctx, kept)
+	return len(names) > 0, err
+}
+
 func getJSON(ctx context.Context, store Kept, key string, v any) (found bool, err error) {
 	data, err := store.Get(ctx, key)
 	if err != nil {
