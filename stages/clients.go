@@ -82,7 +82,7 @@ func (c *Clients) after(ctx context.Context, target *plans.Target) string {
 		}
 	}
 	if ctx.Err() != nil {
-		return ""
+		return c.seen[target.Name].text // stopped: what was known
 	}
 	if c.seen == nil {
 		c.seen = map[string]seen{}

@@ -121,15 +121,22 @@ func (c Copy) passes(ctx context.Context, task pipeline.Task, journal pipeline.J
 	if task.Step != pipeline.Final || !loginsOpen(journal.State().Thaw) {
 		return result, err
 	}
-	already := result.AlreadyThere
-	for err == nil && len(result.Differs) == 0 && time.Since(began) < patience &&
-		result.Copied+result.Updated+result.Moved+result.Renamed+result.Deleted > 0 {
+	for again := carried(result); again && err == nil && len(result.Differs) == 0 && time.Since(began) < patience; {
+		before := result
 		result, err = c.pass(ctx, task, journal, moved).Run(ctx)
-		already += result.AlreadyThere
+		again = carried(result)
+		result.Copied += before.Copied
+		result.AlreadyThere += before.AlreadyThere
+		result.Updated += before.Updated
+		result.Moved += before.Moved
+		result.Renamed += before.Renamed
+		result.Deleted += before.Deleted
 	}
-	result.AlreadyThere = already
 	return result, err
 }
+
+// carried says that a pass found something to do.
+func carried(r mailbox.Result) bool { return r.Copied+r.Updated+r.Moved+r.Renamed+r.Deleted > 0 }
 
 // awaited keeps for status who has not been at the target yet. That nobody can be
 // asked stops no pass.
