@@ -17,8 +17,8 @@ func TestTheProgrammeOnZimbra(t *testing.T) {
 	l := newLaboratory(t, 0, "0s", nil)
 	tests := map[string]func(w *zimbraWorld){
 		"by a global administrator":          func(*zimbraWorld) {},
-		"by a delegated administrator":       func(w *zimbraWorld) { w.server.Domain = w.domain },
-		"with tokens for three requests":     func(w *zimbraWorld) { w.server.TokenUses = 3 },
+		"by a delegated administrator":       func(w *zimbraWorld) { w.server.Change(func(s *zimbratest.Server) { s.Domain = w.domain }) },
+		"with tokens for three requests":     func(w *zimbraWorld) { w.server.Change(func(s *zimbratest.Server) { s.TokenUses = 3 }) },
 		"with an alias of somebody else's":   alias,
 		"with an account that stands empty":  func(w *zimbraWorld) { w.server.Add(w.users[0].address, "", nil) },
 		"with an account that has been used": func(w *zimbraWorld) { w.server.Add(w.users[0].address, "chosen-1", nil) },

@@ -30,7 +30,8 @@ type Account struct {
 	Attrs    map[string]string
 }
 
-// Server is one server. Its fields may be set before the first request.
+// Server is one server. Its fields may be set before the first request, by Change
+// if that comes from another process.
 type Server struct {
 	URL    string
 	CAFile string
@@ -122,6 +123,13 @@ func (a *Account) copy() Account {
 	c := *a
 	c.Attrs = maps.Clone(a.Attrs)
 	return c
+}
+
+// Change sets fields.
+func (s *Server) Change(how func(*Server)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	how(s)
 }
 
 // Get returns a copy of the account, and whether there is one of that name; an
