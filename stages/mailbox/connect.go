@@ -37,8 +37,16 @@ type session struct {
 	box     box           // the folder that is open, if any
 	opening *opening      // of a folder that is not open yet
 	out     *bufio.Writer // of messages
+	early   *overview     // the folders, listed with the sign-in
 
 	qresync bool // the server tells what is gone
+}
+
+// wish is what is asked of a server as soon as it has let us in, in the round
+// trip that proves the login.
+type wish struct {
+	folders bool // list them
+	gone    bool // tell what is gone, in folders opened from now on (RFC 7162, 3.2.3)
 }
 
 // CheckLogin signs in, selects INBOX and signs out. ErrLogin if refused.
@@ -48,7 +56,7 @@ func CheckLogin(ctx context.Context, e Endpoint) error {
 		return err
 	}
 	defer release()
-	s, err := open(ctx, e)
+	s, err := open(ctx, e, wish{})
 	if err != nil {
 		return err
 	}
@@ -58,17 +66,17 @@ func CheckLogin(ctx context.Context, e Endpoint) error {
 
 // open connects, signs in and proves the login with an EXAMINE of INBOX. The
 // caller holds a slot of the server.
-func open(ctx context.Context, e Endpoint) (*session, error) {
-	s, err := openOnce(ctx, e)
+func open(ctx context.Context, e Endpoint, first wish) (*session, error) {
+	s, err := openOnce(ctx, e, first)
 	if unconnected(err) && ctx.Err() == nil { // it may have lost its backend just now
-		if s, err = openOnce(ctx, e); unconnected(err) {
+		if s, err = openOnce(ctx, e, first); unconnected(err) {
 			err = fmt.Errorf("%w: the server takes the name and has no mailbox for it (a wrong password, no rights, or no such mailbox): %w", ErrLogin, err)
 		}
 	}
 	return s, err
 }
 
-func openOnce(ctx context.Context, e Endpoint) (s *session, err error) {
+func openOnce(ctx context.Context, e Endpoint, first wish) (s *session, err error) {
 	began := time.Now()
 	defer func() { e.Server.pressed(began, err) }()
 	s, err = connect(ctx, e.Server)
@@ -82,7 +90,7 @@ func openOnce(ctx context.Context, e Endpoint) (s *session, err error) {
 		s.abort()
 		return nil, fmt.Errorf("%s: sign in as %q: %w", e.Server.Address, safe(e.Login.User), err)
 	}
-	if err := s.prove(e.Server.Platform); err != nil {
+	if err := s.prove(e.Server.Platform, first); err != nil {
 		if _, ok := refused(err); ok && !errors.Is(err, ErrBusy) {
 			err = fmt.Errorf("%w: %w", ErrLogin, err)
 		}
@@ -100,7 +108,7 @@ func openOnce(ctx context.Context, e Endpoint) (s *session, err error) {
 // prove opens INBOX and leaves it again: a login that cannot do that is none.
 // It is not kept open, because servers tell old counts of an open folder.
 // With it goes the question what the server is, where it has not told.
-func (s *session) prove(platform string) error {
+func (s *session) prove(platform string, first wish) error {
 	leave := "CLOSE" // of a folder opened read-only: nothing is removed
 	if s.has("UNSELECT") {
 		leave = "UNSELECT"
@@ -109,7 +117,23 @@ func (s *session) prove(platform string) error {
 	if s.kind = s.kindBefore(); s.kind == "" && s.has("ID") {
 		commands = append(commands, "ID NIL")
 	}
-	replies, err := s.w.doAll(commands, func(r *response) { s.kind = cmp.Or(kindByID(r), s.kind) })
+	if first.gone && s.has("QRESYNC") && s.has("ENABLE") { // one that refuses is asked by other means
+		commands = append(commands, "ENABLE QRESYNC")
+	}
+	var o *overview
+	if first.folders {
+		o = s.overview()
+		commands = append(commands, o.commands...)
+	}
+	replies, err := s.w.together(commands, &exchange{flood: 2*maxFolders + flood, on: func(r *response) {
+		s.kind = cmp.Or(kindByID(r), s.kind)
+		if r.word == "ENABLED" {
+			s.qresync = s.qresync || slices.ContainsFunc(r.tokens(), func(t token) bool { return t.text == "QRESYNC" })
+		}
+		if o != nil {
+			o.take(r)
+		}
+	}})
 	if err != nil {
 		return err
 	}
@@ -117,6 +141,10 @@ func (s *session) prove(platform string) error {
 		s.kind = platform
 	}
 	s.w.pauses(s.strict())
+	if o != nil {
+		o.refusal = replies[len(replies)-1].err() // LIST is the last
+		s.early = o
+	}
 	return replies[0].err()
 }
 
@@ -308,11 +336,21 @@ func (s *session) abort() {
 
 // logout ends the connection politely.
 func (s *session) logout() {
-	if s == nil {
-		return
+	if s != nil {
+		s.takeLeave()()
 	}
-	if s.w.failure() == nil {
-		_, _ = s.w.do("LOGOUT", &exchange{})
+}
+
+// takeLeave says LOGOUT; what it returns waits for the answer, also where the
+// context ends meanwhile.
+func (s *session) takeLeave() func() {
+	x := &exchange{}
+	if s.w.failure() != nil || s.w.send("LOGOUT", x) != nil {
+		return s.abort
 	}
-	s.abort()
+	s.stop()
+	return func() {
+		_, _ = x.wait() // the connection is given up in any case
+		s.abort()
+	}
 }

@@ -244,22 +244,3 @@ func (s *session) since(modseq uint64, f func(meta)) (vanished spans, err error)
 	_, err = s.w.do("UID FETCH 1:* "+items+")", x)
 	return parseSpans(strings.Join(earlier, ",")), err
 }
-
-// enableResync asks a server to tell what is gone, before any folder is open
-// (RFC 5161, 3.1). One that refuses is asked by other means.
-func (s *session) enableResync() error {
-	if s.qresync || s.box.name != "" || !s.has("QRESYNC") || !s.has("ENABLE") {
-		return nil
-	}
-	_, err := s.w.do("ENABLE QRESYNC", &exchange{on: func(r *response) {
-		if r.word == "ENABLED" {
-			for _, t := range r.tokens() {
-				s.qresync = s.qresync || t.text == "QRESYNC"
-			}
-		}
-	}})
-	if _, no := refused(err); no {
-		return nil
-	}
-	return err
-}

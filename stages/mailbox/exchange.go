@@ -266,7 +266,11 @@ func (w *wire) send(command string, x *exchange) error {
 
 // doAll sends commands in one go and returns the reply of each.
 func (w *wire) doAll(commands []string, on func(*response)) ([]reply, error) {
-	x := &exchange{on: on, flood: flood + 4*len(commands)}
+	return w.together(commands, &exchange{on: on, flood: flood + 4*len(commands)})
+}
+
+// together is doAll with an exchange of the caller's.
+func (w *wire) together(commands []string, x *exchange) ([]reply, error) {
 	if len(commands) == 0 {
 		return nil, nil
 	}

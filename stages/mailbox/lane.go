@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // lane is a pair of connections, one to each side. A lost connection is
@@ -16,13 +18,17 @@ type lane struct {
 
 const maxRedials = 20 // per lane and pass: then the server is not well
 
-func (l *lane) source() (*session, error) {
-	s, err := l.live(&l.src, l.pass.Source)
+func (l *lane) source() (*session, error) { return l.sourceFirst(wish{gone: true}) }
+func (l *lane) target() (*session, error) { return l.targetFirst(wish{}) }
+
+// sourceFirst is source; first is asked of a connection that is opened for it.
+func (l *lane) sourceFirst(first wish) (*session, error) {
+	s, err := l.live(&l.src, l.pass.Source, first)
 	return s, onSide(l.pass.side("source", "target"), err)
 }
 
-func (l *lane) target() (*session, error) {
-	s, err := l.live(&l.dst, l.pass.Target)
+func (l *lane) targetFirst(first wish) (*session, error) {
+	s, err := l.live(&l.dst, l.pass.Target, first)
 	return s, onSide(l.pass.side("target", "source"), err)
 }
 
@@ -42,7 +48,7 @@ func (l *lane) openTarget(j *job, write bool) (*session, error) {
 
 // live is the connection, opened again if it was lost. It lives as long as the
 // pass, not as the step that opens it.
-func (l *lane) live(s **session, e Endpoint) (*session, error) {
+func (l *lane) live(s **session, e Endpoint, first wish) (*session, error) {
 	if *s != nil && (*s).w.failure() == nil {
 		return *s, nil
 	}
@@ -57,7 +63,7 @@ func (l *lane) live(s **session, e Endpoint) (*session, error) {
 			return nil, &unreachable{fmt.Errorf("%s: the connection was lost %d times, last: %w", e.Server.Address, maxRedials, err)}
 		}
 	}
-	fresh, err := open(l.pass.ctx, e)
+	fresh, err := open(l.pass.ctx, e, first)
 	if err != nil {
 		return nil, &unreachable{err}
 	}
@@ -71,12 +77,14 @@ func (l *lane) ready() bool {
 	if l.pass.Source.Server.crowded() || l.pass.Target.Server.crowded() {
 		return false
 	}
+	var g errgroup.Group
 	for _, open := range []func() (*session, error){l.source, l.target} {
-		if _, err := open(); errors.Is(err, ErrBusy) {
-			return false
-		}
+		g.Go(func() error {
+			_, err := open()
+			return err
+		})
 	}
-	return true
+	return !errors.Is(g.Wait(), ErrBusy)
 }
 
 // unreachable is a connection that could not be opened: no message is to blame.

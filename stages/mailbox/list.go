@@ -31,26 +31,29 @@ var errFolders = errors.New("the server lists more than 50,000 folders")
 // folders lists all folders with their counts, in as few round trips as the
 // server allows.
 func (s *session) folders() ([]listed, space, error) {
-	sp, err := s.namespace()
-	if err != nil {
-		return nil, sp, err
+	o, sp := s.early, space{}
+	if s.early = nil; o == nil {
+		o = s.overview()
+		replies, err := s.w.together(o.commands, &exchange{flood: 2*maxFolders + flood, on: o.take})
+		if err != nil {
+			return nil, sp, err
+		}
+		o.refusal = replies[len(replies)-1].err()
 	}
-	extended := s.has("LIST-EXTENDED") || s.has("LIST-STATUS")
-	command := `LIST "" "*"`
-	if extended {
-		command += " RETURN (" + s.listItems() + ")"
-	}
-	list, counts, err := s.list(command, &sp)
-	if _, no := refused(err); no && extended && !errors.Is(err, ErrBusy) {
+	if o.refusal != nil && o.extended && !errors.Is(o.refusal, ErrBusy) {
 		// One folder that the server itself cannot look into is enough for it
 		// to refuse the whole of it.
-		extended = false
-		list, counts, err = s.list(`LIST "" "*"`, &sp)
+		o.extended, o.list = false, nil
+		_, o.refusal = s.w.do(plainList, &exchange{flood: 2*maxFolders + flood, on: o.take})
 	}
-	if err != nil {
-		return nil, sp, err
+	if o.refusal != nil {
+		return nil, sp, o.refusal
 	}
-	if !extended {
+	if len(o.list) > maxFolders {
+		return nil, sp, errFolders
+	}
+	list := unique(o.list)
+	if !o.extended {
 		if err := s.lsub(list); err != nil {
 			return nil, sp, err
 		}
@@ -60,6 +63,7 @@ func (s *session) folders() ([]listed, space, error) {
 			return nil, sp, err
 		}
 	}
+	sp = o.space
 	sp.guessPrefix(list, s.has("NAMESPACE"))
 	for i := range list {
 		sp.place(&list[i])
@@ -68,7 +72,50 @@ func (s *session) folders() ([]listed, space, error) {
 	if sp.zimbra = s.kind == kindZimbra; s.kind == kindExchange {
 		markNotMail(list)
 	}
-	return list, sp, s.fillCounts(list, counts, sp.delim)
+	return list, sp, s.fillCounts(list, o.counts, sp.delim)
+}
+
+const plainList = `LIST "" "*"`
+
+// overview is what a server tells of all its folders in one round trip.
+type overview struct {
+	commands []string // the last is LIST
+	extended bool     // it asks for more than the names
+	space    space    // none where a server has no answer to NAMESPACE
+	list     []listed
+	counts   map[string]box // that came with the list
+	refusal  error          // of LIST
+}
+
+func (s *session) overview() *overview {
+	o := &overview{extended: s.has("LIST-EXTENDED") || s.has("LIST-STATUS"), counts: map[string]box{}}
+	if s.has("NAMESPACE") {
+		o.commands = append(o.commands, "NAMESPACE")
+	}
+	command := plainList
+	if o.extended {
+		command += " RETURN (" + s.listItems() + ")"
+	}
+	o.commands = append(o.commands, command)
+	return o
+}
+
+func (o *overview) take(r *response) {
+	switch r.word {
+	case "NAMESPACE":
+		o.space.take(r)
+	case "STATUS":
+		if b, ok := statusOf(r); ok {
+			o.counts[b.name] = b
+		}
+	case "LIST":
+		if l, delim, ok := listOf(r, "LIST"); ok && len(o.list) <= maxFolders {
+			if o.space.delim == "" {
+				o.space.delim = delim
+			}
+			o.list = append(o.list, l)
+		}
+	}
 }
 
 func (s *session) listItems() string {
@@ -80,27 +127,6 @@ func (s *session) listItems() string {
 		items += " STATUS " + s.statusItems()
 	}
 	return items
-}
-
-// list lists the folders, each once, and the counts that came with them.
-func (s *session) list(command string, sp *space) (list []listed, counts map[string]box, err error) {
-	counts = map[string]box{}
-	_, err = s.w.do(command, &exchange{flood: 2*maxFolders + flood, on: func(r *response) {
-		if b, ok := statusOf(r); ok {
-			counts[b.name] = b
-			return
-		}
-		if l, delim, ok := listOf(r, "LIST"); ok && len(list) <= maxFolders {
-			if sp.delim == "" {
-				sp.delim = delim
-			}
-			list = append(list, l)
-		}
-	}})
-	if err == nil && len(list) > maxFolders {
-		err = errFolders
-	}
-	return unique(list), counts, err
 }
 
 // fillCounts adds STATUS to the folders, asking for those not told yet, and

@@ -301,7 +301,7 @@ func (s *session) digestItem(ctx context.Context, uids []uint32, item string) (m
 		part := map[uint32][]byte{}
 		err := s.bodies(set, item, func(uid uint32, size int64, lit io.Reader) error {
 			d := newDigester()
-			n, err := io.Copy(d, lit)
+			n, err := copyAll(d, lit)
 			if err != nil || n != size {
 				return err
 			}
@@ -354,7 +354,7 @@ func (s *session) digestSingly(ctx context.Context, set, item string, part map[u
 		d := newDigester()
 		whole := false
 		err := s.bodies(strconv.FormatUint(uint64(m.uid), 10), item, func(_ uint32, size int64, lit io.Reader) error {
-			n, err := io.Copy(d, lit)
+			n, err := copyAll(d, lit)
 			whole = err == nil && n == size
 			return err
 		})

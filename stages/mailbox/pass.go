@@ -86,8 +86,8 @@ func (p Pass) begin(ctx context.Context) (*pass, error) {
 		r.lanes = append(r.lanes, &lane{pass: r})
 	}
 	var g errgroup.Group
-	g.Go(func() error { _, err := r.lanes[0].source(); return err })
-	g.Go(func() error { _, err := r.lanes[0].target(); return err })
+	g.Go(func() error { _, err := r.lanes[0].sourceFirst(wish{folders: true, gone: true}); return err })
+	g.Go(func() error { _, err := r.lanes[0].targetFirst(wish{folders: true}); return err })
 	if p.Options.Final && !r.alone {
 		g.Go(func() error {
 			if _, err := r.reader.target(); !errors.Is(err, ErrBusy) {
@@ -104,17 +104,21 @@ func (p Pass) begin(ctx context.Context) (*pass, error) {
 	return r, nil
 }
 
+// close says LOGOUT on all connections. Nobody waits for the answers, but the
+// slots are taken until they have come.
 func (r *pass) close() {
 	var wg sync.WaitGroup
 	for _, l := range append(r.lanes, r.reader) {
 		for _, s := range []*session{l.src, l.dst} {
 			if s != nil {
-				wg.Go(s.logout)
+				wg.Go(s.takeLeave())
 			}
 		}
 	}
-	wg.Wait()
-	r.release()
+	go func() {
+		wg.Wait()
+		r.release()
+	}()
 }
 
 func (r *pass) run(ctx context.Context) error {

@@ -239,7 +239,7 @@ func (s *session) readBackSet(ctx context.Context, set, item string, digests map
 	var nobodys []byte // the server tells the UID after the body
 	take := func(uid uint32, size int64, lit io.Reader) error {
 		d := newDigester()
-		n, err := io.Copy(d, lit)
+		n, err := copyAll(d, lit)
 		if err != nil || n != size {
 			return err
 		}

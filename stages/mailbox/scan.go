@@ -56,9 +56,6 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	if err := src.enableResync(); err != nil {
-		return err
-	}
 	b, src, err := l.look(src, j.source.wire)
 	shut := errors.Is(err, errShut) && j.st.SourceValidity == 0 // one that has opened before will do so again
 	if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) || shut {

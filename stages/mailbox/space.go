@@ -10,36 +10,24 @@ type space struct {
 	zimbra  bool     // see zimbra.go
 }
 
-// namespace asks for the prefixes; a server that has no answer has none.
-func (s *session) namespace() (sp space, err error) {
-	if !s.has("NAMESPACE") {
-		return sp, nil
-	}
-	_, err = s.w.do("NAMESPACE", &exchange{on: func(r *response) {
-		if r.word != "NAMESPACE" {
-			return
-		}
-		for i, t := range r.tokens() {
-			for j, entry := range t.list {
-				if len(entry.list) < 2 {
-					continue
+// take reads a NAMESPACE response (RFC 2342).
+func (sp *space) take(r *response) {
+	for i, t := range r.tokens() {
+		for j, entry := range t.list {
+			if len(entry.list) < 2 {
+				continue
+			}
+			prefix := entry.list[0].text
+			if i == 0 && j == 0 {
+				sp.prefix = prefix
+				if !entry.list[1].isNil() {
+					sp.delim = entry.list[1].text
 				}
-				prefix := entry.list[0].text
-				if i == 0 && j == 0 {
-					sp.prefix = prefix
-					if !entry.list[1].isNil() {
-						sp.delim = entry.list[1].text
-					}
-				} else if i > 0 {
-					sp.foreign = append(sp.foreign, prefix)
-				}
+			} else if i > 0 {
+				sp.foreign = append(sp.foreign, prefix)
 			}
 		}
-	}})
-	if _, no := refused(err); no {
-		return sp, nil
 	}
-	return sp, err
 }
 
 // guessPrefix finds "INBOX." where no NAMESPACE tells of it: all folders stand

@@ -142,7 +142,7 @@ func (s *streaming) take(uid uint32, size int64, lit io.Reader) error {
 	pr, pw := io.Pipe()
 	go s.append(pr)
 	hold := min(size, holdBack)
-	_, err := io.Copy(io.MultiWriter(s.digest, pw), io.LimitReader(lit, size-hold))
+	_, err := copyAll(io.MultiWriter(s.digest, pw), io.LimitReader(lit, size-hold))
 	last := make([]byte, hold)
 	if err == nil {
 		_, err = io.ReadFull(lit, last)

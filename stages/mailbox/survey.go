@@ -63,7 +63,7 @@ func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
 	r := &pass{Pass: p, ctx: ctx, release: release, reader: &lane{}, limit: p.Options.MaxMessage}
 	r.lanes = []*lane{{pass: r}}
 	defer r.close()
-	src, err := r.lanes[0].source()
+	src, err := r.lanes[0].sourceFirst(wish{folders: true})
 	if err != nil {
 		return Survey{}, err
 	}
@@ -191,7 +191,7 @@ func Quiet(ctx context.Context, source Endpoint, settle time.Duration) error {
 		return err
 	}
 	defer release()
-	s, err := open(ctx, source)
+	s, err := open(ctx, source, wish{folders: true})
 	if err != nil {
 		return err
 	}

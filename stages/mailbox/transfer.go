@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"sync"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -26,7 +25,7 @@ var memory = semaphore.NewWeighted(memoryBytes)
 // group is what is fetched, and appended, in one go.
 type group struct {
 	metas []meta
-	size  int64 // of the bodies, as the source tells; what is held of memory
+	size  int64 // of the bodies, as the source tells
 	large bool
 	asked *fetching
 	got   map[uint32][]byte
@@ -36,8 +35,7 @@ type group struct {
 	done  chan struct{} // large: closed when the connection to the source is free again
 	err   error
 
-	held bool   // has room in memory
-	buf  []byte // that the bodies lie in, as far as they fit
+	buf []byte // that the bodies lie in, as far as they fit; nil: has no room in memory
 }
 
 // groups cuts a list of messages, keeping its order.
@@ -59,39 +57,32 @@ func groups(list []meta) (out []*group) {
 	return out
 }
 
-// buffers are those of groups that are through.
-var buffers = sync.Pool{New: func() any { b := make([]byte, groupBytes); return &b }}
-
 // hold takes room in memory for the group. Without wait it may be refused.
 func (g *group) hold(ctx context.Context, wait bool) (bool, error) {
-	if !wait && !memory.TryAcquire(g.size) {
+	room := bufferSize(g.size)
+	if !wait && !memory.TryAcquire(room) {
 		return false, nil
 	}
 	if wait {
-		if err := memory.Acquire(ctx, g.size); err != nil {
+		if err := memory.Acquire(ctx, room); err != nil {
 			return false, context.Cause(ctx)
 		}
 	}
-	g.held = true
-	if g.size <= groupBytes {
-		g.buf = *buffers.Get().(*[]byte)
-	}
+	g.buf = takeBuffer(room)
 	return true, nil
 }
 
 // free gives the group's memory back. The buffer goes to another group only
 // where nobody can still write into it: not after a lost connection.
 func (g *group) free() {
-	if !g.held {
+	if g.buf == nil {
 		return
 	}
-	g.held = false
-	if g.buf != nil && g.asked != nil && g.asked.ended() {
-		buf := g.buf
-		buffers.Put(&buf)
+	if g.asked != nil && g.asked.ended() {
+		giveBuffer(g.buf)
 	}
+	memory.Release(int64(len(g.buf)))
 	g.buf, g.got = nil, nil
-	memory.Release(g.size)
 }
 
 // transfer copies the fresh messages of a folder: one goroutine fetches the

@@ -28,7 +28,7 @@ func (r *pass) lookAgain(states map[string]*folderState) error {
 	first := r.lanes[0]
 	first.dst.logout()
 	first.dst = nil
-	dst, err := first.target()
+	dst, err := first.targetFirst(wish{folders: true})
 	if err != nil {
 		return err
 	}
