@@ -189,6 +189,12 @@ func (g *ground) source(ctx context.Context, name string, messages, count int, s
 	return name, err
 }
 
+// reopen makes a mailbox of the source usable again that was switched.
+func (g *ground) reopen(name string) error {
+	s := side{g.Source, filepath.Join(g.dir, "source")}
+	return errors.Join(s.drop("routed", name), s.drop("denied", name))
+}
+
 // pairs makes target mailboxes that nobody has used.
 func (s setting) pairs(sources []string) (list []pair, err error) {
 	for _, source := range sources {

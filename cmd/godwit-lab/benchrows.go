@@ -219,6 +219,9 @@ func (b *bencher) again(ctx context.Context, r race, messages int, delay time.Du
 		if err != nil {
 			return err
 		}
+		if err := b.ground.reopen(r.sources[0]); err != nil {
+			return err
+		}
 		if err := b.judge(ctx, r.setting, k, c, &cut); err != nil {
 			return err
 		}

@@ -5,7 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
-	"unicode"
+	"slices"
+	"unicode/utf8"
 )
 
 // A digest is kept as one value: the length of the message (8 bytes), the first
@@ -91,7 +92,7 @@ func (d *digester) take(p []byte, header bool) {
 func odd(p []byte, header bool) int {
 	first := bytes.IndexByte(p, 0)
 	if header {
-		if i := bytes.IndexFunc(p, func(r rune) bool { return r > unicode.MaxASCII }); i >= 0 && (first < 0 || i < first) {
+		if i := slices.IndexFunc(p, func(b byte) bool { return b >= utf8.RuneSelf }); i >= 0 && (first < 0 || i < first) {
 			first = i
 		}
 	}

@@ -212,6 +212,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // uidOf finds the UID in what has come so far of a FETCH response, 0 where
 // the server sends it after the body.
 func uidOf(r *response) uint32 {
+	// Nearly all servers begin with it: no need to look at the rest.
+	if rest := r.lines[0][r.rest:]; len(rest) > 6 && bytes.EqualFold(rest[:6], []byte(" (UID ")) {
+		n, digits := uint64(0), rest[6:]
+		for len(digits) > 0 && digits[0] >= '0' && digits[0] <= '9' && n < 1<<32 {
+			n, digits = n*10+uint64(digits[0]-'0'), digits[1:]
+		}
+		if len(digits) > 0 && (digits[0] == ' ' || digits[0] == ')') && n < 1<<32 {
+			return uint32(n)
+		}
+	}
 	fields := r.tokens()
 	if len(fields) == 0 {
 		return 0

@@ -47,16 +47,22 @@ type response struct {
 func (r *response) head() {
 	line := r.lines[0]
 	tag, rest, _ := bytes.Cut(line, []byte(" "))
-	r.tag = string(tag)
+	if r.tag = "*"; string(tag) != "*" {
+		r.tag = string(tag)
+	}
 	word, _, _ := bytes.Cut(rest, []byte(" "))
 	at := len(tag) + 1 + len(word)
-	if n, err := strconv.ParseUint(string(word), 10, 32); err == nil && r.tag == "*" && len(word) > 0 {
-		r.num = uint32(n)
-		_, rest, _ = bytes.Cut(rest, []byte(" "))
-		word, _, _ = bytes.Cut(rest, []byte(" "))
-		at += 1 + len(word)
+	if len(word) > 0 && word[0] >= '0' && word[0] <= '9' && r.tag == "*" {
+		if n, err := strconv.ParseUint(string(word), 10, 32); err == nil {
+			r.num = uint32(n)
+			_, rest, _ = bytes.Cut(rest, []byte(" "))
+			word, _, _ = bytes.Cut(rest, []byte(" "))
+			at += 1 + len(word)
+		}
 	}
-	r.word = strings.ToUpper(string(word))
+	if r.word = "FETCH"; string(word) != "FETCH" { // most are that
+		r.word = strings.ToUpper(string(word))
+	}
 	r.rest = min(at, len(line))
 }
 

@@ -196,9 +196,11 @@ func kinds(t *testing.T, open func(bool) (ledger.Ledger, error)) {
 	l.Close()
 }
 
+// many: and what one of them cannot write is not the others' trouble.
 func many(t *testing.T, open func(bool) (ledger.Ledger, error)) {
 	l := must(t, open)
 	defer l.Close()
+	impossible := ledger.State{FrozenAt: time.Date(99999, 1, 1, 0, 0, 0, 0, time.UTC)}
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -210,6 +212,12 @@ func many(t *testing.T, open func(bool) (ledger.Ledger, error)) {
 				}
 				if _, err := l.States(t.Context(), "b1"); err != nil {
 					t.Error(err)
+				}
+				if i > 0 {
+					continue
+				}
+				if err := l.Write(t.Context(), ledger.Change{Key: other, State: &impossible}); err == nil {
+					t.Error("an impossible state was written")
 				}
 			}
 		})

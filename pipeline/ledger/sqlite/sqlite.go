@@ -16,6 +16,7 @@ import (
 	"iter"
 	"net/url"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -34,6 +35,11 @@ const version = 1
 type Store struct {
 	db   *sql.DB
 	lock *os.File
+
+	writing sync.Mutex // held by who commits for all that wait
+	mu      sync.Mutex
+	waiting []*writing
+	known   *statements // nil until one is needed
 }
 
 // Open opens the ledger in file for a run and takes its lock; the file is made
@@ -209,55 +215,6 @@ func (s *Store) transact(ctx context.Context, do func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// Write makes changes durable in one transaction.
-func (s *Store) Write(ctx context.Context, changes ...ledger.Change) error {
-	err := s.transact(ctx, func(tx *sql.Tx) error {
-		for _, c := range changes {
-			if err := write(ctx, tx, c); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("ledger: %w", err)
-	}
-	return nil
-}
-
-func write(ctx context.Context, tx *sql.Tx, c ledger.Change) error {
-	k := c.Key
-	if e := c.Entry; e != nil {
-		if _, err := tx.ExecContext(ctx, `insert into history (at, batch, service, account, stage, effect, mark, text)
-			values (?, ?, ?, ?, ?, ?, ?, ?)`, e.At.UnixMicro(), k.Batch, k.Service, k.Account, e.Stage, e.Effect, e.Mark, e.Text); err != nil {
-			return err
-		}
-	}
-	if c.State != nil {
-		data, err := c.State.Marshal()
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `insert into state values (?, ?, ?, ?, ?)
-			on conflict do update set underway = excluded.underway, data = excluded.data`, k.Batch, k.Service, k.Account, c.State.InCutover(), string(data)); err != nil {
-			return err
-		}
-	}
-	for name, value := range c.Keep {
-		var err error
-		if value == nil {
-			_, err = tx.ExecContext(ctx, "delete from kept where batch = ? and service = ? and account = ? and name = ?", k.Batch, k.Service, k.Account, name)
-		} else {
-			_, err = tx.ExecContext(ctx, `insert into kept values (?, ?, ?, ?, ?)
-				on conflict do update set value = excluded.value`, k.Batch, k.Service, k.Account, name, value)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // States returns the batch's rows.
 func (s *Store) States(ctx context.Context, batch string) ([]ledger.State, error) {
 	return s.states(ctx, "select batch, service, account, data from state where batch = ? order by service, account", batch)
@@ -391,8 +348,10 @@ func (s *Store) Marks(ctx context.Context, key ledger.Key) (map[string]ledger.Ma
 // Kept returns a value kept for key, nil if there is none.
 func (s *Store) Kept(ctx context.Context, key ledger.Key, name string) ([]byte, error) {
 	var value []byte
-	err := s.db.QueryRowContext(ctx, "select value from kept where batch = ? and service = ? and account = ? and name = ?",
-		key.Batch, key.Service, key.Account, name).Scan(&value)
+	known, err := s.parsed(ctx)
+	if err == nil {
+		err = known.kept.QueryRowContext(ctx, key.Batch, key.Service, key.Account, name).Scan(&value)
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
