@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -34,11 +36,9 @@ Ctrl-C finishes or undoes what is in flight; a second one undoes at once.`,
 			if dry {
 				return preview(c.Context(), c.OutOrStdout(), args[0], now, batch, false)
 			}
-			// Bodies pass through in buffers: what is garbage is small, and many
-			// accounts at once are to fit beside other programs.
-			debug.SetGCPercent(50)
 			log := logger(format)
 			plan, clock, err := planAt(args[0], now)
+			saveMemory()
 			if err != nil {
 				return afterRelease(err, releaseWithoutPlan(c.Context(), args[0], log))
 			}
@@ -55,6 +55,18 @@ Ctrl-C finishes or undoes what is in flight; a second one undoes at once.`,
 	c.Flags().StringVar(&now, "now", "", "rehearse: start the clock at this time (2026-12-01T22:00, in the plan's zone)")
 	c.Flags().StringVar(&format, "log-format", "text", "text or json")
 	return c
+}
+
+// saveMemory lets many accounts at once fit beside other programs. Bodies pass
+// through in buffers: what else a run needs, beside its plan, is little.
+func saveMemory() {
+	debug.SetGCPercent(50)
+	if debug.SetMemoryLimit(-1) < math.MaxInt64 { // GOMEMLIMIT says something else
+		return
+	}
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	debug.SetMemoryLimit(40<<20 + 2*int64(now.HeapAlloc))
 }
 
 // planAt loads the plan and sets the clock: the machine's, or one that starts

@@ -2,39 +2,75 @@ package mailbox
 
 import (
 	"io"
-	"math/bits"
 	"sync"
 )
 
 // Memory that is used over and over, by all accounts of the process: what is
 // thrown away after each message makes the heap twice as large as it has to be.
 
-// Group buffers come in sizes of a power of two, so that one fits the next.
-const (
-	smallestBuffer = 17 // 128 kB, as a power of two
-	largestBuffer  = 22 // 4 MB: above it, a message is streamed
-)
-
-var buffers [largestBuffer + 1]sync.Pool
-
-// bufferSize is the size of the buffer that holds n bytes, 0 where none does.
-func bufferSize(n int64) int64 {
-	if n > 1<<largestBuffer {
-		return 0
-	}
-	return 1 << max(smallestBuffer, bits.Len64(uint64(max(n, 1)-1)))
+// An arena is what the groups' bodies lie in: as much as they may have, whatever
+// size each has. What the kernel gives of it is what was needed at once so far.
+type arena struct {
+	memory []byte
+	used   [memoryBytes / cell]bool
 }
 
-// takeBuffer returns a buffer of a bufferSize.
-func takeBuffer(size int64) []byte {
-	if b, ok := buffers[bits.Len64(uint64(size))-1].Get().(*[]byte); ok {
-		return *b
-	}
-	return make([]byte, size)
+// cell is what memory is given out in.
+const cell = 64 << 10
+
+// inCells is how much memory n bytes take.
+func inCells(n int64) int64 { return (max(n, 1) + cell - 1) / cell * cell }
+
+var bodies struct {
+	sync.Mutex
+	now *arena
 }
 
-// giveBuffer takes it back.
-func giveBuffer(b []byte) { buffers[bits.Len64(uint64(len(b)))-1].Put(&b) }
+// buffer is a piece of an arena, or of its own where that has none long enough.
+type buffer struct {
+	bytes []byte
+	from  int
+	of    *arena
+}
+
+// takeBuffer returns a buffer of size bytes, which are inCells.
+func takeBuffer(size int64) buffer {
+	bodies.Lock()
+	defer bodies.Unlock()
+	if bodies.now == nil {
+		bodies.now = &arena{memory: make([]byte, memoryBytes)}
+	}
+	a, n, free := bodies.now, int(size/cell), 0
+	for i := range a.used {
+		if free++; a.used[i] {
+			free = 0
+		}
+		if free == n {
+			from := i + 1 - n
+			for k := from; k <= i; k++ {
+				a.used[k] = true
+			}
+			return buffer{a.memory[from*cell : (i+1)*cell : (i+1)*cell], from, a}
+		}
+	}
+	return buffer{bytes: make([]byte, size)}
+}
+
+// give gives the buffer back. Where somebody may still write into it, as after
+// a lost connection, its arena is not used again.
+func (b buffer) give(again bool) {
+	bodies.Lock()
+	defer bodies.Unlock()
+	switch {
+	case b.of == nil:
+	case !again && bodies.now == b.of:
+		bodies.now = nil
+	case again:
+		for k := range len(b.bytes) / cell {
+			b.of.used[b.from+k] = false
+		}
+	}
+}
 
 var pieces = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 

@@ -312,8 +312,10 @@ func quote(s string) (quoted string, ok bool) {
 	if strings.ContainsAny(s, "\r\n\x00") {
 		return `""`, false
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`, true
+	return `"` + quoting.Replace(s) + `"`, true
 }
+
+var quoting = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // forLibrary lets pass what the library reads safely: greetings, capabilities,
 // ends of commands and requests to continue. Everything else it would end the

@@ -71,7 +71,7 @@ func (a *ahead) fill(ctx context.Context) error {
 			if held, err := g.hold(ctx, alone); !held {
 				return err
 			}
-			g.asked = a.ask(a.job, g.metas, g.buf)
+			g.asked = a.ask(a.job, g.metas, g.buf.bytes)
 		}
 		a.rest, a.open = a.rest[1:], append(a.open, g)
 	}

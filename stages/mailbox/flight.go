@@ -41,8 +41,14 @@ func (c *copier) land(ctx context.Context) error {
 	if err := c.take(ctx, f.list, validity, out); err != nil {
 		return err
 	}
-	f.group.free()
+	f.free()
 	return nil
+}
+
+// free gives the memory of a flight back that is through.
+func (f *flight) free() {
+	f.list = nil
+	f.group.free()
 }
 
 func (c *copier) landAll(ctx context.Context) error {
@@ -75,7 +81,7 @@ func (c *copier) settleLast(ctx context.Context, f *flight, do func() error) err
 
 func (c *copier) settled(f *flight) {
 	c.waiting = slices.DeleteFunc(c.waiting, func(w *flight) bool { return w == f })
-	f.group.free()
+	f.free()
 }
 
 // split sends the messages of a refused group one by one, so that one bad
@@ -200,6 +206,6 @@ func (c *copier) again(ctx context.Context, f *flight) error {
 // freeAll gives the memory of what did not land back.
 func (c *copier) freeAll() {
 	for _, f := range append(c.air, c.waiting...) {
-		f.group.free()
+		f.free()
 	}
 }

@@ -372,8 +372,10 @@ func (s *session) eachHeader(set string, f func(uint32, header)) error {
 	return err
 }
 
+var unfolding = strings.NewReplacer("\r\n ", " ", "\r\n\t", " ", "\n ", " ", "\n\t", " ")
+
 func headerOf(text string) (h header) {
-	text = strings.NewReplacer("\r\n ", " ", "\r\n\t", " ", "\n ", " ", "\n\t", " ").Replace(text)
+	text = unfolding.Replace(text)
 	for _, line := range strings.Split(text, "\n") {
 		name, value, _ := strings.Cut(line, ":")
 		switch strings.ToLower(strings.TrimSpace(name)) {

@@ -9,10 +9,11 @@ import (
 // Bodies are in memory only on their way, and all accounts of the process
 // share what there is for them: groups are small, each waits for its room
 // before it is asked for, and a message that is larger than several groups is
-// streamed instead. 25 messages in one command are as fast as more.
+// streamed instead. A server takes 100 messages in one command in two thirds of
+// the time that it takes for four times 25.
 const (
-	groupMessages = 40
-	groupBytes    = 1 << 20
+	groupMessages = 100
+	groupBytes    = 3 << 19
 	streamAbove   = 4 << 20
 	memoryBytes   = 12 << 20
 
@@ -35,7 +36,8 @@ type group struct {
 	done  chan struct{} // large: closed when the connection to the source is free again
 	err   error
 
-	buf []byte // that the bodies lie in, as far as they fit; nil: has no room in memory
+	room int64  // that it has in memory
+	buf  buffer // that the bodies lie in, as far as they fit
 }
 
 // groups cuts a list of messages, keeping its order.
@@ -59,7 +61,7 @@ func groups(list []meta) (out []*group) {
 
 // hold takes room in memory for the group. Without wait it may be refused.
 func (g *group) hold(ctx context.Context, wait bool) (bool, error) {
-	room := bufferSize(g.size)
+	room := inCells(g.size)
 	if !wait && !memory.TryAcquire(room) {
 		return false, nil
 	}
@@ -69,20 +71,19 @@ func (g *group) hold(ctx context.Context, wait bool) (bool, error) {
 		}
 	}
 	g.buf = takeBuffer(room)
+	g.room = room
 	return true, nil
 }
 
 // free gives the group's memory back. The buffer goes to another group only
 // where nobody can still write into it: not after a lost connection.
 func (g *group) free() {
-	if g.buf == nil {
+	if g.room == 0 {
 		return
 	}
-	if g.asked != nil && g.asked.ended() {
-		giveBuffer(g.buf)
-	}
-	memory.Release(int64(len(g.buf)))
-	g.buf, g.got = nil, nil
+	g.buf.give(g.asked != nil && g.asked.ended())
+	memory.Release(g.room)
+	g.room, g.buf, g.got, g.asked = 0, buffer{}, nil, nil // others still know the group
 }
 
 // transfer copies the fresh messages of a folder: one goroutine fetches the
