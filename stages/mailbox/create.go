@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -23,10 +24,19 @@ func (r *pass) createFolders(ctx context.Context) error {
 			commands = append(commands, r.createCommand(dst, j))
 		}
 	}
+	for _, j := range todo {
+		q, _ := quote(j.st.Target)
+		commands = append(commands, "STATUS "+q+" "+dst.statusItems())
+	}
 	if err := r.intendFolders(ctx, todo); err != nil {
 		return err
 	}
-	replies, err := dst.w.doAll(commands, nil)
+	counts := map[string]box{}
+	replies, err := dst.w.doAll(commands, func(resp *response) {
+		if b, ok := statusOf(resp); ok {
+			counts[b.name] = b
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -35,7 +45,7 @@ func (r *pass) createFolders(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.statusOfCreated(dst, todo); err != nil {
+	if err := r.statusOfCreated(dst, todo, counts); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -173,20 +183,20 @@ func (r *pass) targetUsed(me *job, wire string) *job {
 	return nil
 }
 
-func (r *pass) statusOfCreated(dst *session, todo []*job) error {
+// statusOfCreated takes what counts tells of the new folders, and asks for what
+// it does not: those that got another name.
+func (r *pass) statusOfCreated(dst *session, todo []*job, counts map[string]box) error {
 	var names []string
 	for _, j := range todo {
-		if j.exists {
+		if _, told := counts[j.st.Target]; j.exists && !told {
 			names = append(names, j.st.Target)
 		}
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	counts, err := dst.status(names)
+	more, err := dst.status(names)
 	if err != nil {
 		return err
 	}
+	maps.Copy(counts, more)
 	for _, j := range todo {
 		if b, ok := counts[j.st.Target]; ok && j.exists {
 			j.target, j.st.TargetValidity = b, b.validity

@@ -9,6 +9,10 @@ import (
 	"strings"
 )
 
+// Groups are so small in tests that a folder of a few dozen messages has several
+// under way at once.
+func init() { groupMessages = 40 }
+
 // Pure functions, for the tables.
 var (
 	EncodeName = encodeName

@@ -25,6 +25,11 @@ func (l *lane) rematch(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
+	if b, err := src.opened(j.source.wire, false); err != nil {
+		return err
+	} else if b.validity != j.box.validity {
+		return errRenumbered
+	}
 	if _, err := dst.examine(j.st.Target); err != nil {
 		return err
 	}

@@ -209,7 +209,7 @@ func (r *pass) each(ctx context.Context, jobs []*job, do func(*lane, context.Con
 			break
 		}
 		g.Go(func() error {
-			if i > 0 && l.src == nil && !l.ready() {
+			if i > 0 && (l.src == nil || l.dst == nil) && !l.ready() {
 				return nil
 			}
 			for j := range queue {

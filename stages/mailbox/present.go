@@ -15,20 +15,21 @@ func (c *checking) present(final bool) (removed bool, err error) {
 		return false, nil
 	}
 	var there spans
-	err = c.insist(func() error {
-		dst, err := c.lane.target()
-		if err != nil {
+	if c.whole != nil {
+		b, there = c.whole.box, c.whole.uids
+	} else {
+		err = c.insist(func() error {
+			dst, err := c.lane.target()
+			if err != nil {
+				return err
+			}
+			if b, err = dst.examine(st.Target); err != nil || b.modseq != 0 && b.seen() == p.Seen {
+				return err
+			}
+			there, err = dst.listed()
 			return err
-		}
-		if b, err = dst.examine(st.Target); err != nil {
-			return err
-		}
-		if b.modseq != 0 && b.seen() == p.Seen {
-			return nil
-		}
-		there, err = dst.listed()
-		return err
-	})
+		})
+	}
 	if err != nil || b.modseq != 0 && b.seen() == p.Seen {
 		return false, err
 	}
@@ -78,20 +79,53 @@ func (s *session) listed() (out spans, err error) {
 		return out.merge(), err
 	}
 	for from := uint32(1); from <= s.box.messages; from += searchStep {
-		_, err := s.w.do(fmt.Sprintf("UID SEARCH RETURN (ALL) %d:%d", from, min(from+searchStep-1, s.box.messages)), &exchange{on: func(r *response) {
-			if r.word != "ESEARCH" { // RFC 4731
-				return
-			}
-			list := r.tokens()
-			for i := 0; i+1 < len(list); i++ {
-				if strings.EqualFold(list[i].text, "ALL") {
-					out = append(out, parseSpans(list[i+1].text)...)
-				}
-			}
-		}})
+		part, err := s.search(fmt.Sprintf("%d:%d", from, min(from+searchStep-1, s.box.messages))).wait()
 		if err != nil {
 			return nil, err
 		}
+		out = append(out, part...)
 	}
 	return out.merge(), nil
+}
+
+// whole is a folder of the target as it was when the pass was through with it.
+type whole struct {
+	box  box
+	uids spans
+}
+
+// searching is a search for the UIDs of a set whose answer has not been looked at.
+type searching struct {
+	x   *exchange
+	out spans
+	err error
+}
+
+// search asks for the UIDs of a set of the open folder, as ranges (RFC 4731).
+func (s *session) search(set string) *searching {
+	f := &searching{}
+	f.x = &exchange{on: func(r *response) {
+		if r.word != "ESEARCH" {
+			return
+		}
+		list := r.tokens()
+		for i := 0; i+1 < len(list); i++ {
+			if strings.EqualFold(list[i].text, "ALL") {
+				f.out = append(f.out, parseSpans(list[i+1].text)...)
+			}
+		}
+	}}
+	f.err = s.w.send("UID SEARCH RETURN (ALL) "+set, f.x)
+	return f
+}
+
+func (f *searching) wait() (spans, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	replies, err := f.x.wait()
+	if err != nil {
+		return nil, err
+	}
+	return f.out.merge(), replies[0].err()
 }

@@ -20,6 +20,8 @@ type checking struct {
 	job      *job
 	upto     int    // records below are written
 	closing  bool   // the pass is through with the folder: its state is ours
+	last     bool   // that is so in this step
+	whole    *whole // seen in this step; nil: it has to be looked at
 	validity uint32 // of the target
 	proofs   *proofs
 	stored   []byte // proofs as they are in the store
@@ -44,6 +46,7 @@ func (c *checking) step(ctx context.Context, upto int, closing bool) error {
 	if c.job.st.Target == "" || !c.job.here {
 		return nil
 	}
+	c.last, c.whole = closing, nil
 	if err := c.readRecords(ctx, upto, closing); err != nil {
 		return err
 	}
@@ -198,13 +201,28 @@ func (c *checking) fetchBack(ctx context.Context, uids []uint32, item string) (d
 			if _, err := dst.w.do("NOOP", &exchange{}); err != nil { // what others append shows after a command
 				return err
 			}
-		} else if b, err := dst.examine(c.job.st.Target); err != nil {
+			digests, metas, err = dst.readBack(ctx, uids, item)
 			return err
+		}
+		o := dst.beginBox("EXAMINE", c.job.st.Target)
+		var all *searching // of the folder, for present: it costs no round trip here
+		if n := c.job.st.uids.n; c.last && n > 0 && n <= searchStep && dst.has("ESEARCH") {
+			all = dst.search("1:*")
+		}
+		digests, metas, err = dst.readBack(ctx, uids, item)
+		b, oerr := o.wait()
+		if oerr != nil {
+			return oerr
 		} else if b.validity != c.proofs.TargetValidity {
 			return errReplaced
 		}
-		digests, metas, err = dst.readBack(ctx, uids, item)
-		return err
+		if all == nil || err != nil {
+			return err
+		}
+		if uids, serr := all.wait(); serr == nil && b.messages <= searchStep {
+			c.whole = &whole{b, uids}
+		}
+		return nil
 	})
 	return digests, metas, err
 }
@@ -237,6 +255,12 @@ func (s *session) readBack(ctx context.Context, uids []uint32, item string) (map
 
 func (s *session) readBackSet(ctx context.Context, set, item string, digests map[uint32][]byte, metas map[uint32]meta) error {
 	var nobodys []byte // the server tells the UID after the body
+	wants := map[uint32]bool{}
+	for _, p := range parseSpans(set) {
+		for uid := uint64(p.from); uid <= uint64(p.to); uid++ {
+			wants[uint32(uid)] = true
+		}
+	}
 	take := func(uid uint32, size int64, lit io.Reader) error {
 		d := newDigester()
 		n, err := copyAll(d, lit)
@@ -250,7 +274,7 @@ func (s *session) readBackSet(ctx context.Context, set, item string, digests map
 		}
 		return ctx.Err()
 	}
-	_, err := s.w.do("UID FETCH "+set+" (UID FLAGS INTERNALDATE "+item+")", &exchange{body: take, flood: flood, on: func(r *response) {
+	_, err := s.w.do("UID FETCH "+set+" (UID FLAGS INTERNALDATE "+item+")", &exchange{body: take, wants: wants, flood: flood, on: func(r *response) {
 		shortBody(r, take)
 		m, ok := metaOf(r)
 		if ok && nobodys != nil {

@@ -23,6 +23,9 @@ func (r *pass) scanAll(ctx context.Context) error {
 		}
 		todo = append(todo, j)
 	}
+	if len(todo) > 0 {
+		r.foresee(todo)
+	}
 	return r.each(ctx, todo, (*lane).scan)
 }
 
@@ -56,7 +59,15 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	b, src, err := l.look(src, j.source.wire)
+	if j.seenBefore != nil && !j.isNew() { // what a crash left open has been settled meanwhile
+		l.pass.unsee(j)
+	}
+	var b box
+	if f := j.seenBefore; f != nil {
+		b = f.opening.box
+	} else {
+		b, src, err = l.look(src, j.source.wire)
+	}
 	shut := errors.Is(err, errShut) && j.st.SourceValidity == 0 // one that has opened before will do so again
 	if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) || shut {
 		j.st.skip(Skipped{Folder: j.name, Reason: Unreadable, Detail: err.Error()})
@@ -71,6 +82,10 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	}
 	if err := j.revalidate(); err != nil {
 		return err
+	}
+	if f := j.seenBefore; f != nil { // another folder is open now, and nothing is to be asked
+		j.seen = f.differ.seen
+		return nil
 	}
 	if err := l.diff(src, j); err != nil {
 		return err

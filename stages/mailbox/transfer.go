@@ -12,14 +12,15 @@ import (
 // streamed instead. A server takes 100 messages in one command in two thirds of
 // the time that it takes for four times 25.
 const (
-	groupMessages = 100
-	groupBytes    = 3 << 19
-	streamAbove   = 4 << 20
-	memoryBytes   = 12 << 20
+	groupBytes  = 3 << 19
+	streamAbove = 4 << 20
+	memoryBytes = 12 << 20
 
 	fetchAhead = 3 // groups asked for on a connection to the source
 	inTheAir   = 3 // groups sent on a connection to the target
 )
+
+var groupMessages = 100 // the tests have smaller ones
 
 var memory = semaphore.NewWeighted(memoryBytes)
 
@@ -93,16 +94,16 @@ func (l *lane) transfer(ctx context.Context, j *job) error {
 		return nil
 	}
 	c := &copier{lane: l, job: j}
-	if err := c.begin(); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	fetched := make(chan *group)
 	go func() {
 		defer close(fetched)
 		(&ahead{lane: l, job: j, rest: groups(j.fresh)}).run(ctx, fetched)
 	}()
-	err := c.consume(ctx, fetched)
+	err := c.begin()
+	if err == nil {
+		err = c.consume(ctx, fetched)
+	}
 	cancel()
 	for g := range fetched { // wait for the goroutine
 		g.free()
