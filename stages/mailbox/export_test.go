@@ -1,12 +1,16 @@
 package mailbox
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"net"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // Groups are so small in tests that a folder of a few dozen messages has several
@@ -278,3 +282,39 @@ func LeaveMemory(ctx context.Context, n int64) (give func(), err error) {
 	err = memory.Acquire(ctx, memoryBytes-n)
 	return func() { memory.Release(memoryBytes - n) }, err
 }
+
+// ReadMetas reads a listing off a connection and counts its messages.
+func ReadMetas(text string) (n int) {
+	w := &wire{br: bufio.NewReader(strings.NewReader(text))}
+	for {
+		r, err := w.response()
+		if err != nil {
+			return n
+		}
+		if _, ok := metaOf(r); ok {
+			n++
+		}
+	}
+}
+
+// Appender returns what sends a message n times to a server that takes all and
+// answers nothing.
+func Appender() func(n int, body []byte) {
+	s := &session{w: newWire(context.Background(), silent{}, time.Minute, nil), caps: imap.CapSet{"MULTIAPPEND": {}, "LITERAL+": {}}}
+	return func(n int, body []byte) {
+		list := make([]parcel, n)
+		for i := range list {
+			list[i] = parcel{meta: meta{uid: uint32(i + 1), date: 1.6e9}, flags: `\Seen`, body: body}
+		}
+		if _, err := s.sendAll("INBOX", list); err != nil {
+			panic(err) // nothing can fail
+		}
+		s.w.queue = nil
+	}
+}
+
+type silent struct{ net.Conn }
+
+func (silent) Write(p []byte) (int, error)      { return len(p), nil }
+func (silent) SetReadDeadline(time.Time) error  { return nil }
+func (silent) SetWriteDeadline(time.Time) error { return nil }

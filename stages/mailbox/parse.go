@@ -115,6 +115,9 @@ type scanner struct {
 }
 
 func (s *scanner) values(inList bool, depth int) (out []token) {
+	if line := s.r.lines[s.line]; inList && s.pos < len(line) && line[s.pos] != ')' {
+		out = make([]token, 0, 8) // what a FETCH tells of a message
+	}
 	for {
 		line := s.r.lines[s.line]
 		if s.pos >= len(line) {
@@ -186,10 +189,29 @@ func (s *scanner) atom(line []byte) token {
 			bracket--
 		case bracket > 0:
 		case c == ' ' || c == '(' || c == ')':
-			return token{kind: 'a', text: string(line[from:s.pos])}
+			return token{kind: 'a', text: atomText(line[from:s.pos])}
 		}
 	}
-	return token{kind: 'a', text: string(line[from:s.pos])}
+	return token{kind: 'a', text: atomText(line[from:s.pos])}
+}
+
+// atomText makes no string of its own for what nearly every line holds.
+func atomText(b []byte) string {
+	switch string(b) {
+	case "UID":
+		return "UID"
+	case "FLAGS":
+		return "FLAGS"
+	case "INTERNALDATE":
+		return "INTERNALDATE"
+	case "RFC822.SIZE":
+		return "RFC822.SIZE"
+	case "MODSEQ":
+		return "MODSEQ"
+	case `\Seen`:
+		return `\Seen`
+	}
+	return string(b)
 }
 
 func hasBrackets(item []byte) bool {
