@@ -52,8 +52,12 @@ func (r *pass) startReaders(ctx context.Context) error {
 		close(b.done)
 		return nil
 	}
+	copies := slices.ContainsFunc(r.jobs, func(j *job) bool { return j.scanned && len(j.fresh) > 0 })
 	go func() {
 		defer close(b.done)
+		if copies { // and that will be read back: it signs in meanwhile
+			_, _ = b.lane.target() // who needs it asks again
+		}
 		b.err = b.work()
 		if errors.Is(b.err, ErrBusy) && b.lane.dst == nil { // no room for one more
 			b.lane, b.err, r.alone = r.lanes[0], nil, true
