@@ -134,12 +134,20 @@ type life struct {
 	touched        map[string]string // by body, what the target's user did: flagged, deleted, moved
 	own            []string          // the target's user's bodies
 	forgetful      bool              // the ledger must not be lost any more
+
+	// Since the last pass. A folder that was deleted and made anew within it is
+	// taken for one that was renumbered: what had moved out of it before is
+	// copied then, and what the target's user did to that is lost.
+	origin map[string]string // at the source: name -> the name before
+	gone   map[string]bool   // names before of folders that were deleted
+	remade bool              // one was made anew: the target's user leaves mail alone
 }
 
 const mine = "Mine" // the target's user's own folder
 
 func (l *life) live(source, target mailbox.Endpoint) {
 	l.born, l.touched = map[string]int{}, map[string]string{}
+	l.origin, l.gone = map[string]string{}, map[string]bool{}
 	l.source, l.target = dial(l.t, source), dial(l.t, target)
 	defer l.source.Close()
 	defer l.target.Close()
@@ -200,6 +208,9 @@ func (l *life) pass(p mailbox.Pass, store *memory) {
 		store.crash = nil
 	}
 	res := run(l.T, p)
+	clear(l.origin)
+	clear(l.gone)
+	l.remade = false
 	l.tell(fmt.Sprintf("pass: %d copied, %d there, %d updated, %d moved, %d renamed, %d deleted, %v", res.Copied, res.AlreadyThere, res.Updated, res.Moved, res.Renamed, res.Deleted, res.Notes))
 	for _, d := range res.Differs {
 		l.Fatalf("read back: %+v", d)
@@ -451,7 +462,28 @@ func (l *life) flag() {
 func (l *life) createFolder() {
 	l.n++
 	name := rapid.SampledFrom([]string{"A", "B", "new " + fmt.Sprint(l.n), "A/below" + fmt.Sprint(l.n)}).Draw(l.T, "name")
+	if !l.anew(name) {
+		return
+	}
 	l.tell("create", name, l.source.Create(name, nil).Wait()) // it may be there
+}
+
+// anew tells whether a folder may be made, with those above it.
+func (l *life) anew(name string) bool {
+	above, _, _ := strings.Cut(name, "/")
+	if l.gone[name] || l.gone[above] {
+		l.remade = len(l.touched) == 0
+		return l.remade
+	}
+	return true
+}
+
+// nameBefore is the name that a folder of the source had at the last pass.
+func (l *life) nameBefore(name string) string {
+	if old, ok := l.origin[name]; ok {
+		return old
+	}
+	return name
 }
 
 // folderOf chooses one that can be renamed or deleted, and leaves the one that
@@ -473,13 +505,22 @@ func (l *life) renameFolder() {
 		if name != "B" {
 			name += fmt.Sprint(l.n)
 		}
-		l.tell("rename", f, "to", name, l.source.Rename(f, name, nil).Wait())
+		if name != "B" && !l.anew(name) {
+			return
+		}
+		err := l.source.Rename(f, name, nil).Wait()
+		if l.tell("rename", f, "to", name, err); err == nil {
+			l.origin[name] = l.nameBefore(f)
+		}
 	}
 }
 
 func (l *life) deleteFolder() {
 	if f := l.folderOf(l.source); f != "" {
-		l.tell("delete", f, l.source.Delete(f).Wait())
+		err := l.source.Delete(f).Wait()
+		if l.tell("delete", f, err); err == nil {
+			l.gone[l.nameBefore(f)] = true
+		}
 	}
 }
 
@@ -487,7 +528,7 @@ func (l *life) deleteFolder() {
 
 // only is a message that the target's user may act on.
 func (l *life) only(m shown) bool {
-	return l.born[m.body] == 1 && l.touched[m.body] == ""
+	return l.born[m.body] == 1 && l.touched[m.body] == "" && !l.remade
 }
 
 func (l *life) flagThere() {
