@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"godwit/pipeline/ledger"
@@ -40,8 +41,13 @@ func (s *Store) Write(ctx context.Context, changes ...ledger.Change) error {
 	return nil
 }
 
+var errUnwritten = errors.New("the write ended in the middle")
+
 // commit writes what all wait for. Where that fails, each is on its own.
 func (s *Store) commit(ctx context.Context, all []*writing) {
+	for _, w := range all { // a panic is somebody's to catch, and none of them is durable then
+		w.done, w.err = true, errUnwritten
+	}
 	err := s.transactAll(ctx, all)
 	for _, w := range all {
 		if w.done, w.err = true, err; err != nil && len(all) > 1 {
