@@ -143,13 +143,24 @@ func rolledBack(s Subject, _ time.Time) []Task {
 }
 
 // whyCancelled is the reason that the list gives, as far as a sentence has it.
-func (s Subject) whyCancelled(only []string) string {
+func (s Subject) whyCancelled(only []string) (why string) {
 	for _, a := range s.Service.Accounts {
-		if slices.Contains(only, a.Address) && !strings.Contains(strings.ToLower(a.Reason), "cancel") {
+		if !slices.Contains(only, a.Address) {
+			continue
+		}
+		own, reason := "not-moved", strings.ToLower(a.Reason)
+		switch {
+		case strings.Contains(reason, "cancel"):
+			own = "cancelled-by-customer"
+		case strings.Contains(reason, "offer"):
+			own = "other-offer"
+		}
+		if why != "" && own != why {
 			return "not-moved"
 		}
+		why = own
 	}
-	return "cancelled-by-customer"
+	return why
 }
 
 // deferred: accounts whose night is over and that have not moved. Those of one

@@ -46,7 +46,7 @@ type columns struct {
 	Name          string `csv:"name" doc:"of the mailbox's user"`
 	Locale        string `csv:"locale" doc:"of the service's notices, such as fr"`
 	Action        string `csv:"action" doc:"migrate (default), skip or hold"`
-	Reason        string `csv:"reason" doc:"why it is skipped; goes into the report"`
+	Reason        string `csv:"reason" doc:"why it is skipped; goes into the report, and where it was announced and has the word cancelled or offer, into the notice"`
 	Passwords     string `csv:"passwords" doc:"keep or temporary; default: the batch's"`
 	Target        string `csv:"target" doc:"name of a target; default: default_target"`
 	TargetAccount string `csv:"target_account" doc:"address on the target; default: account"`

@@ -175,7 +175,7 @@ func about(notice pipeline.Notice, a plans.Account) bool {
 
 func (n Notify) data(task pipeline.Task, to pipeline.Recipient) templates.Notice {
 	b := task.Batch
-	moving, skipped, temporary := 0, 0, false
+	moving, skipped, temporary := 0, 0, 0
 	target := n.Plan.Targets[n.Plan.DefaultTarget]
 	for _, a := range task.Service.Accounts {
 		switch {
@@ -186,8 +186,16 @@ func (n Notify) data(task pipeline.Task, to pipeline.Recipient) templates.Notice
 			continue
 		}
 		moving++
-		temporary = temporary || a.Passwords == "temporary"
-		target = n.Plan.Targets[a.Target]
+		if a.Passwords == "temporary" {
+			temporary++
+		}
+		if a.Passwords == "temporary" || temporary == 0 { // what is said of webmail concerns these
+			target = n.Plan.Targets[a.Target]
+		}
+	}
+	keeping := 0
+	if temporary > 0 {
+		keeping = moving - temporary
 	}
 	night := task.Night
 	name := task.Service.Name
@@ -198,7 +206,7 @@ func (n Notify) data(task pipeline.Task, to pipeline.Recipient) templates.Notice
 		Plan: n.Plan.Name, ToUser: to.Account != "", Account: to.Account, Name: to.Name,
 		Services: []templates.Service{{Name: name, Accounts: moving, Skipped: skipped, Target: target.Name}},
 		Night:    night.Start, From: night.Start, Until: night.End, Zone: n.Plan.Timezone.String(),
-		Interruption: b.Window.MaxInterruption, Temporary: temporary, Deliver: b.Passwords.Deliver,
+		Interruption: b.Window.MaxInterruption, Temporary: temporary > 0, Keeping: keeping, Deliver: b.Passwords.Deliver,
 		Webmail: target.Webmail, WebmailFirst: target.Admin.Name == "zimbra" || target.Platform == "zimbra", Residency: n.Plan.Promises.Residency, Offers: b.Notices.Links["offers"] != "",
 		Links: b.Notices.Links, Contact: b.Notices.From, NotFrozen: n.Plan.Source.Freeze.Name == "none",
 	}

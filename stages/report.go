@@ -188,6 +188,9 @@ func (r Report) account(ctx context.Context, b *plans.Batch, service plans.Servi
 	if err != nil {
 		return err
 	}
+	if a.Action == "skip" { // as in the announcement: what does not move loses nothing
+		foretold = nil
+	}
 	own.losses = append(own.losses, foretold...)
 	if !r.listed(b, a, state) {
 		return nil

@@ -75,7 +75,7 @@ func sample() Notice {
 		Services: []Service{{"one.example", 12, "zimbra", 2}, {"two.example", 1, "zimbra", 0}},
 		Night:    time.Date(2026, 12, 2, 0, 0, 0, 0, zone),
 		From:     time.Date(2026, 12, 2, 22, 0, 0, 0, zone), Until: time.Date(2026, 12, 3, 5, 0, 0, 0, zone),
-		Interruption: 15 * time.Minute, Zone: "Europe/Paris", Temporary: true, Deliver: "before",
+		Interruption: 15 * time.Minute, Zone: "Europe/Paris", Temporary: true, Keeping: 2, Deliver: "before",
 		Webmail: "https://webmail.example/", Residency: []string{"FR", "DE"},
 		Links: map[string]string{
 			"guide": "https://host.example/guide", "faq": "https://host.example/faq",

@@ -31,6 +31,7 @@
 //	.Interruption  the longest that one mailbox is out of reach
 //	.Zone          the time zone of all of these
 //	.Temporary     true: passwords change
+//	.Keeping       how many mailboxes keep theirs all the same
 //	.Deliver       before or after: when the list of passwords is handed over
 //	.Webmail       its address
 //	.WebmailFirst  true: other programs are refused until the user was there
@@ -88,6 +89,7 @@ type Notice struct {
 	Interruption time.Duration // longest, per mailbox
 	Zone         string
 	Temporary    bool   // passwords change
+	Keeping      int    // mailboxes whose password stays, where others' change; 0 for a user
 	Deliver      string // before | after: when the list is handed over
 	Webmail      string
 	WebmailFirst bool              // IMAP is refused until the user has been to webmail
