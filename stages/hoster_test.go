@@ -190,6 +190,7 @@ func (h *hoster) wire(p *plans.Plan) {
 	h.clients = &stages.Clients{Plan: p, Now: func() time.Time { return h.clock.Now() }}
 	p.Source.Freeze.Settle = 50 * time.Millisecond // less than a plan may say: tests wait for it
 	h.servers = stages.Servers{Source: server(p.Source.IMAP), Targets: map[string]*mailbox.Server{}}
+	h.servers.Source.Platform = p.Source.Platform
 	for name, target := range p.Targets {
 		h.servers.Targets[name] = server(target.IMAP)
 	}

@@ -199,8 +199,15 @@ func (v Validate) Check(ctx context.Context, batch *plans.Batch, service plans.S
 		})
 	}
 	_ = group.Wait() // no function returns an error
+	if slices.ContainsFunc(accounts, func(c Checked) bool { return c.Survey.SourceKind == "exchange" }) {
+		general = append(general, Finding{Service: service.Name, Verdict: Warning, Reason: "source-settings", Text: readReceipts})
+	}
 	return general, accounts
 }
+
+// readReceipts is what Exchange may do on its own when it is copied from: as it
+// comes, it sends the receipts that senders asked for when a message is fetched.
+const readReceipts = "the source is Exchange: unless SuppressReadReceipt is set for IMAP (Set-ImapSettings, or Set-CASMailbox -ImapSuppressReadReceipt $true), copying may send read receipts to senders"
 
 // general checks what all accounts of the service share.
 func (v Validate) general(ctx context.Context, batch *plans.Batch, service plans.Service) []Finding {

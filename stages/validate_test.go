@@ -211,6 +211,22 @@ func TestValidateNamesWhatIsLostWithoutHolding(t *testing.T) {
 	}
 }
 
+func TestValidateWarnsOfReadReceipts(t *testing.T) {
+	for platform, warned := range map[string]bool{"exchange": true, "dovecot": false} {
+		t.Run(platform, func(t *testing.T) {
+			h := newHoster(t, "source:\n", "source:\n  platform: "+platform+"\n")
+			h.AddAccount("target", anna, "x")
+			is := func(f stages.Finding) bool {
+				return f.Verdict == stages.Warning && strings.Contains(f.Text, "SuppressReadReceipt")
+			}
+			if got := slices.ContainsFunc(h.checked(acme)[""], is); got != warned {
+				t.Errorf("warned: %t", got)
+			}
+			h.outcome("done", h.validate(), "", acme)
+		})
+	}
+}
+
 // The person's word settles it: DESIGN, section 7.
 func TestValidateHoldsAServiceWhoseContactMovesUntilRetry(t *testing.T) {
 	for name, contact := range map[string]string{"written alike": anna, "in other letters": "Anna@Acme.example"} {

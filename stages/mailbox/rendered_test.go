@@ -12,7 +12,8 @@ import (
 // fetch, in its header too.
 func rendered(t *testing.T) *scenario {
 	s := newScenario(t, imaptest.Exchange, imaptest.Zimbra)
-	s.source.Greeting, s.target.Greeting = imaptest.ExchangeGreeting, imaptest.ZimbraGreeting
+	s.source.Greet(imaptest.ExchangeGreeting)
+	s.target.Greet(imaptest.ZimbraGreeting)
 	for _, q := range imaptest.ExchangeQuirks() {
 		if q.Name == "renders anew" {
 			s.source.Be(s.from, q)

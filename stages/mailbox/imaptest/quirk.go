@@ -45,6 +45,13 @@ func (s *Server) Be(account *Account, quirks ...Quirk) {
 	}
 }
 
+// Greet sets how the server greets.
+func (s *Server) Greet(greeting string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Greeting = greeting
+}
+
 // Folder makes an empty folder, if it is not there.
 func (a *Account) Folder(name, use string) {
 	a.s.mu.Lock()
