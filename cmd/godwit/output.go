@@ -76,7 +76,9 @@ func ours(ledger string) error {
 func trackedBelow(ctx context.Context, dir string) string {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "git", "-C", dir, "ls-files", "-z").Output()
+	list := exec.CommandContext(ctx, "git", "-c", "core.fsmonitor=false", "-C", dir, "ls-files", "-z")
+	list.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LC_ALL=C"} // not the plan's secrets
+	out, err := list.Output()
 	if err != nil {
 		return ""
 	}
