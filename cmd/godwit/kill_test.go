@@ -30,7 +30,7 @@ const (
 	fewestFrozen   = 3
 	killedMessages = 3000
 	stepsOfPass    = 20 // writes to the ledger, about
-	stepsOfCutover = 60
+	stepsOfCutover = 30 // accounts side by side share theirs
 )
 
 // The program is killed again and again, at random moments of the first copy,
