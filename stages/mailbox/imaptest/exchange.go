@@ -1,7 +1,6 @@
 package imaptest
 
 import (
-	"bytes"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -46,7 +45,7 @@ func ExchangeQuirks() []Quirk {
 			a.Add("INBOX", letter(1, strings.Repeat("9876543210\r\n", 450000))) // 5.4 MB, told as 1.8
 		}},
 		{Name: "sizes of giants", Faults: []Fault{{On: "META", After: replace(`RFC822.SIZE \d+`, "RFC822.SIZE 99000000")}}},
-		{Name: "known by the plan", Greets: "* OK ready", Caps: func(caps []string) []string { return without2(caps, "ID") }, Forms: Forms{Platform: "exchange"}, Faults: []Fault{sizes(3, 1)}},
+		{Name: "known by the plan", Greets: "* OK ready", Caps: func(caps []string) []string { return lacking(caps, "ID") }, Forms: Forms{Platform: "exchange"}, Faults: []Fault{sizes(3, 1)}},
 		{Name: "notices instead of messages", Faults: []Fault{notices(-1)}},
 		{Name: "notices instead of messages, once", Faults: []Fault{notices(3)}},
 		{Name: "notices instead of large messages", Faults: []Fault{notices(-1), {On: "META", After: replace(`RFC822.SIZE \d+`, "RFC822.SIZE 99000000")}}},
@@ -56,7 +55,7 @@ func ExchangeQuirks() []Quirk {
 		},
 		{
 			Name: "signs in by LOGIN", Forms: Forms{Auth: "master", Login: `CORP\migrator`, MasterFormat: `{login}\{account}`},
-			Holds: func(a *Account) { alias(a, `CORP\migrator\anna`) }, Caps: func(caps []string) []string { return without2(without2(caps, "AUTH=PLAIN"), "SASL-IR") },
+			Holds: func(a *Account) { alias(a, `CORP\migrator\anna`) }, Caps: func(caps []string) []string { return lacking(lacking(caps, "AUTH=PLAIN"), "SASL-IR") },
 		},
 		{Name: "loses its backend", Faults: []Fault{
 			{On: "EXAMINE", From: 1, Once: 1, Before: refusing("BAD", "User is authenticated but not connected.")},
@@ -182,9 +181,4 @@ func notForMail(own []string) Fault {
 			}
 		}
 	}}
-}
-
-// IsNotice tells whether a body is a notice.
-func IsNotice(body []byte) bool {
-	return bytes.Contains(body, []byte("Retrieval using the IMAP4 protocol failed"))
 }

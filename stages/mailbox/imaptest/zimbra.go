@@ -38,7 +38,7 @@ func ZimbraQuirks() []Quirk {
 			Source: fill("Sent Items", "Deleted Items", "Junk Email", "Drafts"),
 		},
 		{
-			Name: "special use by name only", Holds: zimbraFolders, Caps: func(caps []string) []string { return without2(caps, "XLIST") },
+			Name: "special use by name only", Holds: zimbraFolders, Caps: func(caps []string) []string { return lacking(caps, "XLIST") },
 			Source: fill("Sent Items", "Deleted Items", "Junk Email", "Drafts"),
 		},
 		{
@@ -46,7 +46,7 @@ func ZimbraQuirks() []Quirk {
 			Faults: []Fault{refusedNames()}, Source: fill("Calendar"),
 		},
 		{
-			Name: "proxied, known by the plan", Greets: "* OK IMAP4 ready", Caps: func(caps []string) []string { return without2(caps, "ID") },
+			Name: "proxied, known by the plan", Greets: "* OK IMAP4 ready", Caps: func(caps []string) []string { return lacking(caps, "ID") },
 			Faults: []Fault{refusedNames()}, Source: fill("Calendar"), Forms: Forms{Platform: "zimbra"},
 		},
 		{Name: "signs in on behalf", Forms: Forms{Auth: "authzid", Login: "admin"}, Holds: func(a *Account) { a.s.Account("admin").admin = true; a.Secret = "nobody knows" }},
@@ -119,7 +119,8 @@ func zimbraFolders(a *Account) {
 	}
 }
 
-func without2(caps []string, name string) []string {
+// lacking is what is left of capabilities without one.
+func lacking(caps []string, name string) []string {
 	return slices.DeleteFunc(caps, func(c string) bool { return c == name })
 }
 
