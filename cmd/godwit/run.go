@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,9 +65,18 @@ func saveMemory() {
 	if debug.SetMemoryLimit(-1) < math.MaxInt64 { // GOMEMLIMIT says something else
 		return
 	}
-	var now runtime.MemStats
-	runtime.ReadMemStats(&now)
-	debug.SetMemoryLimit(40<<20 + 2*int64(now.HeapAlloc))
+	fit := func() {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		debug.SetMemoryLimit(40<<20 + 2*int64(live[0].Value.Uint64()))
+	}
+	runtime.GC() // what the plan left behind is no measure
+	fit()
+	go func() { // a limit that is too low costs more time than memory is worth
+		for range time.Tick(time.Second) {
+			fit()
+		}
+	}()
 }
 
 // planAt loads the plan and sets the clock: the machine's, or one that starts

@@ -13,6 +13,7 @@ import (
 type arena struct {
 	memory []byte
 	used   [memoryBytes / cell]bool
+	lost   int // cells that are not given out again
 }
 
 // cell is what memory is given out in.
@@ -57,17 +58,20 @@ func takeBuffer(size int64) buffer {
 }
 
 // give gives the buffer back. Where somebody may still write into it, as after
-// a lost connection, its arena is not used again.
+// a lost connection, it is not used again; nor is an arena with much of that.
 func (b buffer) give(again bool) {
 	bodies.Lock()
 	defer bodies.Unlock()
 	switch {
 	case b.of == nil:
-	case !again && bodies.now == b.of:
-		bodies.now = nil
 	case again:
 		for k := range len(b.bytes) / cell {
 			b.of.used[b.from+k] = false
+		}
+	default:
+		b.of.lost += len(b.bytes) / cell
+		if bodies.now == b.of && b.of.lost > len(b.of.used)/2 {
+			bodies.now = nil
 		}
 	}
 }
