@@ -351,7 +351,7 @@ func (s *session) takeLeave() func() {
 	s.stop()
 	return func() {
 		defer time.AfterFunc(s.w.stall, s.abort).Stop() // whatever trickles in
-		_, _ = x.wait() // the connection is given up in any case
+		_, _ = x.wait()                                 // the connection is given up in any case
 		s.abort()
 	}
 }
