@@ -43,13 +43,19 @@ type work struct {
 	took     Span
 }
 
+// works are several that are alike: before anything is measured all are.
+type works struct {
+	work
+	times int
+}
+
 // Forecaster adds up a batch, service by service.
 type Forecaster struct {
 	forecast Forecast
 	plan     *plans.Plan
 	batch    *plans.Batch
 	night    Night
-	list     []work
+	list     []works
 	fill     Span // all that is still to be copied, one after the other
 }
 
@@ -76,11 +82,19 @@ func (f *Forecaster) Add(s Subject, now time.Time) {
 			whole = work{whole.bytes + w.bytes, whole.accounts + 1, whole.took.plus(w.took)}
 			continue
 		}
-		f.list = append(f.list, w)
+		f.line(w)
 	}
 	if whole.accounts > 0 {
-		f.list = append(f.list, whole)
+		f.line(whole)
 	}
+}
+
+func (f *Forecaster) line(w work) {
+	if last := len(f.list) - 1; last >= 0 && f.list[last].work == w {
+		f.list[last].times++
+		return
+	}
+	f.list = append(f.list, works{w, 1})
 }
 
 // Forecast is the batch's, ok false if nothing is left to move.
@@ -101,12 +115,14 @@ func (f *Forecaster) Forecast(now time.Time) (forecast Forecast, ok bool) {
 	slices.SortStableFunc(f.list, bySize)
 	inNight := f.leftForTheNight(now, slots)
 	span := func(of func(Span) time.Duration) time.Duration {
-		list := make([]time.Duration, len(f.list))
-		for i, w := range f.list {
-			list[i] = of(w.took) + of(inNight)*time.Duration(w.accounts)/time.Duration(forecast.Accounts)
+		places, end := make(places, max(slots, 1)), time.Duration(0)
+		for _, w := range f.list {
+			took := of(w.took) + of(inNight)*time.Duration(w.accounts)/time.Duration(forecast.Accounts)
+			for range w.times {
+				end = max(end, places.take(took))
+			}
 		}
-		ends := lineUp(list, slots)
-		return slices.Max(ends)
+		return end
 	}
 	forecast.Took = starting.plus(Span{span(low), span(expected), span(high)})
 	forecast.Low, forecast.Expected, forecast.High = tenths(forecast.Took.Low), tenths(forecast.Took.Expected), tenths(forecast.Took.High)
@@ -138,22 +154,24 @@ func (f *Forecaster) nights(forecast *Forecast, inNight Span, slots int) {
 	rest := slices.Clone(f.list)
 	for len(rest) > 0 {
 		forecast.Nights++
-		var took []time.Duration
+		places, later, fits := make(places, max(slots, 1)), rest[:0], false
 		for _, w := range rest {
-			took = append(took, w.took.Expected+inNight.Expected*time.Duration(w.accounts)/time.Duration(forecast.Accounts))
-		}
-		var later []work
-		for i, end := range lineUp(took, slots) {
-			if end > room {
-				later = append(later, rest[i])
+			took, left := w.took.Expected+inNight.Expected*time.Duration(w.accounts)/time.Duration(forecast.Accounts), 0
+			for range w.times {
+				if places.take(took) > room {
+					left++
+				} else {
+					fits = true
+				}
+			}
+			if forecast.Nights == 1 {
+				forecast.Misfits += left * w.accounts
+			}
+			if left > 0 {
+				later = append(later, works{w.work, left})
 			}
 		}
-		if forecast.Nights == 1 {
-			for _, w := range later {
-				forecast.Misfits += w.accounts
-			}
-		}
-		if len(later) == len(rest) && room == whole {
+		if !fits && room == whole {
 			forecast.Nights = 0
 			return
 		}
@@ -161,21 +179,19 @@ func (f *Forecaster) nights(forecast *Forecast, inNight Span, slots int) {
 	}
 }
 
-// lineUp returns when each ends, if so many are worked on at once, in order.
-func lineUp(took []time.Duration, slots int) []time.Duration {
-	free := make([]time.Duration, max(slots, 1))
-	ends := make([]time.Duration, len(took))
-	for i, d := range took {
-		k := 0
-		for j := range free {
-			if free[j] < free[k] {
-				k = j
-			}
+// places are when each of those that work side by side is free again.
+type places []time.Duration
+
+// take gives the next work to who is free first, and returns when it ends.
+func (p places) take(took time.Duration) (end time.Duration) {
+	k := 0
+	for j := range p {
+		if p[j] < p[k] {
+			k = j
 		}
-		free[k] += d
-		ends[i] = free[k]
 	}
-	return ends
+	p[k] += took
+	return p[k]
 }
 
 // String says it to a person.

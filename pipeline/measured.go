@@ -156,4 +156,4 @@ func left(state ledger.State) int64 {
 }
 
 // bySize sorts small before large, as accounts are moved.
-func bySize(a, b work) int { return cmp.Compare(a.bytes, b.bytes) }
+func bySize(a, b works) int { return cmp.Compare(a.bytes, b.bytes) }

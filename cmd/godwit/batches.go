@@ -19,7 +19,7 @@ type batches struct {
 
 type batch struct {
 	forecast pipeline.Forecaster
-	states   []ledger.State
+	states   []ledger.State // of accounts that were out of reach
 }
 
 // add takes a service into account.
@@ -35,7 +35,9 @@ func (b *batches) add(s pipeline.Subject, now time.Time) {
 	one := b.of[name]
 	one.forecast.Add(s, now)
 	for _, a := range s.Service.Accounts {
-		one.states = append(one.states, s.Accounts[a.Address])
+		if state := s.Accounts[a.Address]; state.Interrupted > 0 { // a million that have yet to move would not fit
+			one.states = append(one.states, state)
+		}
 	}
 }
 

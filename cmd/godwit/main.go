@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,7 @@ func main() { os.Exit(Main(os.Args[1:])) }
 func Main(args []string) int {
 	ctx, hurry, stop := signals()
 	defer stop()
+	debug.SetGCPercent(50) // a plan of a million accounts has to fit beside other programs
 	root := commands(hurry)
 	started := false // flags and arguments are accepted
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }

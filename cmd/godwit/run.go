@@ -61,20 +61,20 @@ Ctrl-C finishes or undoes what is in flight; a second one undoes at once.`,
 // saveMemory lets many accounts at once fit beside other programs. Bodies pass
 // through in buffers: what else a run needs, beside its plan, is little.
 func saveMemory() {
-	debug.SetGCPercent(50)
 	if debug.SetMemoryLimit(-1) < math.MaxInt64 { // GOMEMLIMIT says something else
 		return
 	}
-	fit := func() {
-		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		metrics.Read(live)
-		debug.SetMemoryLimit(40<<20 + 2*int64(live[0].Value.Uint64()))
+	live := func() int64 {
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(sample)
+		return int64(sample[0].Value.Uint64())
 	}
-	runtime.GC() // what the plan left behind is no measure
-	fit()
+	runtime.GC()
+	least := 40<<20 + 2*live()
+	debug.SetMemoryLimit(least)
 	go func() { // a limit that is too low costs more time than memory is worth
 		for range time.Tick(time.Second) {
-			fit()
+			debug.SetMemoryLimit(max(least, live()*5/4))
 		}
 	}()
 }
