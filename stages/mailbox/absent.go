@@ -20,12 +20,19 @@ func (r *pass) absentShapes(ctx context.Context, j *job, there map[uint32]bool, 
 			absent[uid] = e
 		}
 	}
-	rows, err := r.rows(ctx, j.key, j.st, func(source uint32) bool { _, ok := absent[source]; return ok }, len(absent))
-	if err != nil {
-		return err
+	rows := j.rows
+	if j.now == nil {
+		var err error
+		rows, err = r.rows(ctx, j.key, j.st, func(source uint32) bool { _, ok := absent[source]; return ok }, len(absent))
+		if err != nil {
+			return err
+		}
 	}
-	for uid, row := range rows {
-		e := absent[uid]
+	for uid, e := range absent {
+		row, known := rows[uid]
+		if !known {
+			continue
+		}
 		s := shape{row.date, absentKey(row.digest[:])}
 		shapes[s] = append(shapes[s], move{from: j, gone: uid, flags: j.st.FlagSets[e.flags]})
 		dates[row.date] = true

@@ -32,8 +32,11 @@ type job struct {
 	fresh      []meta    // new at the source
 	ahead      spans     // new as well, but not held in memory; above those in fresh
 	gone       []uint32
-	orphans    []uint32 // targets to remove that no longer have a source UID
-	removed    []uint32 // targets that were removed or moved away
+	orphans    []uint32         // targets to remove that no longer have a source UID
+	former     *job             // the folder before it was made anew; see former.go
+	now        *job             // of a former one: what it is now
+	rows       map[uint32]proof // of a former one
+	removed    []uint32         // targets that were removed or moved away
 	changes    []change
 	seen       int // messages at the source now
 }

@@ -110,6 +110,32 @@ func TestFoundInLives(t *testing.T) {
 			},
 			want: inFolders{"INBOX": "x", "B": "1", "B/below": "2"},
 		},
+		"what the target's user did stays when it moves out of a folder that is made anew": {
+			before: inFolders{"INBOX": "x", "A": "1 2 3"},
+			users: func(s *scene) {
+				s.remove(s.target, "A", "1")
+				s.each(s.target, "A", []string{"2"}, func(m shown) { s.target.set(m.uid, imap.FlagFlagged) })
+				s.move(s.source, "A", "1", "INBOX")
+				s.move(s.source, "A", "2", "INBOX")
+				s.must(s.source.Delete("A").Wait())
+				s.must(s.source.Create("A", nil).Wait())
+				s.source.add("A", mail("4", "s", "4"), day)
+			},
+			want: inFolders{"INBOX": "x 2!", "A": "4"},
+		},
+		"what was removed stays removed when all are renumbered": {
+			before: inFolders{"INBOX": "x", "A": "1 2"},
+			users: func(s *scene) {
+				s.remove(s.target, "A", "1")
+				s.move(s.source, "A", "1", "INBOX")
+				s.move(s.source, "A", "2", "INBOX")
+				s.must(s.source.Delete("A").Wait())
+				s.must(s.source.Create("A", nil).Wait())
+				s.move(s.source, "INBOX", "1", "A")
+				s.move(s.source, "INBOX", "2", "A")
+			},
+			want: inFolders{"INBOX": "x", "A": "2"},
+		},
 		"a folder goes below its own name": {
 			before: inFolders{"INBOX": "x", "A": "1"},
 			users: func(s *scene) {

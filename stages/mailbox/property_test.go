@@ -135,12 +135,12 @@ type life struct {
 	own            []string          // the target's user's bodies
 	forgetful      bool              // the ledger must not be lost any more
 
-	// Since the last pass. A folder that was deleted and made anew within it is
-	// taken for one that was renumbered: what had moved out of it before is
-	// copied then, and what the target's user did to that is lost.
+	// Since the last pass. Where a folder that was deleted and made anew within it
+	// was found, and the pass crashes, what had moved out of it before is copied:
+	// what the target's user did to that is lost.
 	origin map[string]string // at the source: name -> the name before
 	gone   map[string]bool   // names before of folders that were deleted
-	remade bool              // one was made anew: the target's user leaves mail alone
+	remade bool              // one was made anew
 }
 
 const mine = "Mine" // the target's user's own folder
@@ -194,7 +194,7 @@ func (l *life) pass(p mailbox.Pass, store *memory) {
 	_, err := l.target.Select("INBOX", nil).Wait() // Dovecot ends a session whose open folder goes
 	l.target.must(err)
 	changes := l.before()
-	if l.chance(4, "it crashes") {
+	if l.chance(4, "it crashes") && !l.remade {
 		left := rapid.IntRange(1, 16).Draw(l.T, "at write")
 		store.crash = func(bool) error {
 			if left--; left == 0 {
@@ -424,6 +424,11 @@ func (l *life) delete() {
 }
 
 // remove deletes a message of the open folder.
+// set sets a flag of a message of the open folder.
+func (c client) set(uid imap.UID, flag imap.Flag) {
+	c.must(c.Store(imap.UIDSetNum(uid), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{flag}}, nil).Close())
+}
+
 func (c client) remove(uid imap.UID) {
 	c.t.Helper()
 	c.must(c.Store(imap.UIDSetNum(uid), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagDeleted}}, nil).Close())
@@ -462,20 +467,14 @@ func (l *life) flag() {
 func (l *life) createFolder() {
 	l.n++
 	name := rapid.SampledFrom([]string{"A", "B", "new " + fmt.Sprint(l.n), "A/below" + fmt.Sprint(l.n)}).Draw(l.T, "name")
-	if !l.anew(name) {
-		return
-	}
+	l.anew(name)
 	l.tell("create", name, l.source.Create(name, nil).Wait()) // it may be there
 }
 
-// anew tells whether a folder may be made, with those above it.
-func (l *life) anew(name string) bool {
+// anew notes where a folder, or one above it, is made that was deleted before.
+func (l *life) anew(name string) {
 	above, _, _ := strings.Cut(name, "/")
-	if l.gone[name] || l.gone[above] {
-		l.remade = len(l.touched) == 0
-		return l.remade
-	}
-	return true
+	l.remade = l.remade || l.gone[name] || l.gone[above]
 }
 
 // nameBefore is the name that a folder of the source had at the last pass.
@@ -505,8 +504,8 @@ func (l *life) renameFolder() {
 		if name != "B" {
 			name += fmt.Sprint(l.n)
 		}
-		if name != "B" && !l.anew(name) {
-			return
+		if name != "B" {
+			l.anew(name)
 		}
 		err := l.source.Rename(f, name, nil).Wait()
 		if l.tell("rename", f, "to", name, err); err == nil {
@@ -528,7 +527,7 @@ func (l *life) deleteFolder() {
 
 // only is a message that the target's user may act on.
 func (l *life) only(m shown) bool {
-	return l.born[m.body] == 1 && l.touched[m.body] == "" && !l.remade
+	return l.born[m.body] == 1 && l.touched[m.body] == ""
 }
 
 func (l *life) flagThere() {

@@ -80,6 +80,9 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if b.next == 0 {
 		j.box.next = j.source.box.next
 	}
+	if err := l.pass.keepFormer(ctx, j); err != nil {
+		return err
+	}
 	if err := j.revalidate(); err != nil {
 		return err
 	}
