@@ -254,7 +254,7 @@ var edits = map[string][]edit{
 }
 
 // columns are edits that add one column to the list.
-var columns = map[string]string{"list.name": "Anna", "list.locale": "fr", "list.reason": "why", "list.source_login": "root", "list.x_…": "7"}
+var columns = map[string]string{"list.name": "Anna", "list.locale": "fr", "list.reason": "why", "list.source_login": "root@acme.example", "list.x_…": "7"}
 
 var phases = [6]string{"before the first notice", "between the notices", "between, too late", "after the last", "after the last, too late", "during the cutover"}
 

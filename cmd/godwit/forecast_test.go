@@ -30,7 +30,7 @@ func TestForecastOnRealServers(t *testing.T) {
 			l.up.Master.Login, l.up.Master.SecretFile, l.bin.lab, l.home, l.up.SMTP.Address, l.up.SMTP.Login, l.up.SMTP.SecretFile, "1s"), "notices:")
 		text += "window: {from: \"22:00\", until: \"05:00\"}\ncopy: {precopy: 30d}\nbatches:\n"
 		for b := range batchesAhead {
-			text += fmt.Sprintf("  - {name: b%d, date: 2026-12-%02d, accounts: b%d.csv, hold: %v}\n", b, b+1, b, held && b%2 == 1)
+			text += fmt.Sprintf("  - {name: b%d, date: 2026-12-%02d, accounts: list-b%d.csv, hold: %v}\n", b, b+1, b, held && b%2 == 1)
 		}
 		l.write(filepath.Join(l.dir, "plan.yaml"), text)
 	}
@@ -40,7 +40,7 @@ func TestForecastOnRealServers(t *testing.T) {
 		lists[b] += fmt.Sprintf("%s,%s,%s\n", u.service, u.address, u.password)
 	}
 	for b, rows := range lists {
-		l.write(filepath.Join(l.dir, b+".csv"), "service,account,source_secret\n"+rows)
+		l.write(filepath.Join(l.dir, "list-"+b+".csv"), "service,account,source_secret\n"+rows)
 	}
 	plan(true)
 	l.run("2026-11-30T23:00") // copies what is not held, and measures

@@ -158,7 +158,7 @@ func (l *laboratory) secrets(files ...string) {
 func (l *laboratory) search(folders ...string) {
 	l.t.Helper()
 	l.canaries.Lists(l.dir)
-	l.canaries.Search(append(folders, l.dir), "one.csv", "list.csv", "zimbra", "passwords.csv")
+	l.canaries.Search(append(folders, l.dir), "one.csv", "list*.csv", "zimbra", "passwords.csv")
 }
 
 // needServers skips where the mail servers are not, but not where all must run.

@@ -36,7 +36,7 @@ func TestAnswersThatMix(t *testing.T) {
 	if res := run(t, p); res.Copied != 60 || len(res.Skipped) > 0 {
 		t.Errorf("got %+v", res)
 	}
-	for _, command := range s.seen {
+	for _, command := range s.told() {
 		if list, body := s.isBody(command); body && len(list) == 1 {
 			t.Errorf("asked for again, singly: %s", command)
 		}

@@ -38,11 +38,8 @@ func (c *copier) land(ctx context.Context) error {
 	if c.doubt(out); len(c.air) > 0 && !plainly(out) {
 		return c.settleLast(ctx, f, func() error { return c.take(ctx, f.list, validity, out) })
 	}
-	if err := c.take(ctx, f.list, validity, out); err != nil {
-		return err
-	}
-	f.free()
-	return nil
+	defer f.free()
+	return c.take(ctx, f.list, validity, out)
 }
 
 // free gives the memory of a flight back that is through.

@@ -22,7 +22,13 @@ import (
 
 func TestMain(m *testing.M) {
 	_ = flag.Set("rapid.checks", "50") // quick; the command line overrides it
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if !mailbox.MemoryIsFree() { // it is all accounts': what is lost once is lost for the life of the process
+			fmt.Fprintln(os.Stderr, "FAIL: bodies still have memory after the last test")
+			code = 1
+		}
+		os.Exit(code)
+	}))
 }
 
 // memory is a Store in memory. crash, if set, is called at every Put, before

@@ -164,7 +164,7 @@ func TestQuirks(t *testing.T) {
 			if again.Copied != 0 || len(again.Skipped) != len(res.Skipped) {
 				t.Errorf("the second pass: %+v", again)
 			}
-			for _, c := range s.seen {
+			for _, c := range s.told() {
 				if w, _, _ := strings.Cut(c, " "); slices.Contains([]string{"SELECT", "STORE", "APPEND", "EXPUNGE", "DELETE"}, w) || strings.Contains(c, "BODY[") {
 					t.Errorf("the source was to be read only, but was told %q", c)
 				}

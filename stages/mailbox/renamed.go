@@ -55,7 +55,9 @@ func (r *pass) findRenamed(ctx context.Context, wanted []listed, states map[stri
 			return nil, err
 		}
 		still := l.box.next == st.Next && l.box.messages == st.Messages
-		if kin >= emptied || kin == untold && (still || withParent(found, old, l.wire)) {
+		// Where no folder follows, an empty one would keep the name from who has it now.
+		known := kin == same || kin == emptied && !r.Options.CatchUp
+		if known || kin == untold && (still || withParent(found, old, l.wire)) {
 			found[old] = l.wire
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,6 +74,13 @@ func (s *script) start(t *testing.T) mailbox.Endpoint {
 		Server: &mailbox.Server{Address: l.Addr().String(), TLS: "none", Stall: 700 * time.Millisecond},
 		Login:  mailbox.Login{User: "anna", Secret: secret(userSecret)},
 	}
+}
+
+// told are the commands so far. Nobody waits for the last LOGOUT.
+func (s *script) told() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
 }
 
 func (s *script) serve(c net.Conn) {

@@ -138,6 +138,7 @@ func (c *copier) consume(ctx context.Context, fetched <-chan *group) error {
 			err = c.small(ctx, g)
 		}
 		if err != nil {
+			g.free() // where it is not in the air
 			return err
 		}
 	}

@@ -233,12 +233,12 @@ func TestHeadersInDoubtAreComparedByContent(t *testing.T) {
 		t.Errorf("got %+v", res)
 	}
 	asked := 0
-	for _, command := range s.seen {
+	for _, command := range s.told() {
 		if strings.Contains(command, "BODY.PEEK[") {
 			asked++
 		}
 	}
 	if asked != 1 {
-		t.Errorf("the source was asked for bodies %d times:\n%s", asked, strings.Join(s.seen, "\n"))
+		t.Errorf("the source was asked for bodies %d times:\n%s", asked, strings.Join(s.told(), "\n"))
 	}
 }
