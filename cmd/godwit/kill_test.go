@@ -25,12 +25,12 @@ import (
 // first or in a later pass, or somebody was kept out of the mailbox.
 const (
 	kills          = 50
-	fewestCopying  = 10
-	fewestLater    = 5
-	fewestFrozen   = 3
+	fewestCopying  = 8
+	fewestLater    = 3
+	fewestFrozen   = 2
 	killedMessages = 3000
 	stepsOfPass    = 20 // writes to the ledger, about
-	stepsOfCutover = 30 // accounts side by side share theirs
+	stepsOfCutover = 20 // accounts side by side share theirs
 )
 
 // The program is killed again and again, at random moments of the first copy,
