@@ -4,6 +4,7 @@ export GOFLAGS := -mod=readonly
 # Tools are built once and kept: golangci-lint takes minutes on two cores.
 BIN := $(CURDIR)/.bin
 GOLANGCI := $(BIN)/golangci-lint-v2.15.0
+GOTESTSUM := $(BIN)/gotestsum-v1.13.0
 DEMO ?= demo
 SOAK ?= 20
 # A quick look: make bench BENCH="-rounds 1 -messages 500".
@@ -36,7 +37,7 @@ lab: .ci/needs.ok
 	go build -o $(BIN)/godwit-lab ./cmd/godwit-lab
 	$(BIN)/godwit-lab up -smtp
 
-test: .ci/needs.ok
+test: .ci/needs.ok $(GOTESTSUM)
 	go vet ./...
 	.ci/test -race -timeout 30m ./...
 	.ci/test -run 'TestAYear$$' ./pipeline
@@ -58,12 +59,16 @@ $(GOLANGCI):
 	GOBIN=$(BIN) GOFLAGS=-mod=mod go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	mv $(BIN)/golangci-lint $@
 
+$(GOTESTSUM):
+	GOBIN=$(BIN) GOFLAGS=-mod=mod go install gotest.tools/gotestsum@v1.13.0
+	mv $(BIN)/gotestsum $@
+
 # Each package with golden files takes -update.
 golden:
 	@for package in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' cmd pipeline plans stages templates | xargs -r -n1 dirname | sort -u); do \
 		go test ./$$package -update || exit 1; done
 
-soak: .ci/needs.ok
+soak: .ci/needs.ok $(GOTESTSUM)
 	GODWIT_LONG=1 .ci/test -race -timeout 6h -shuffle on -count $(SOAK) ./...
 
 # Godwit as it is built for use. mbsync and doveadm come from Debian.
