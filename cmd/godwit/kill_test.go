@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -25,12 +26,12 @@ import (
 // first or in a later pass, or somebody was kept out of the mailbox.
 const (
 	kills          = 50
-	fewestCopying  = 8
+	fewestCopying  = 5
 	fewestLater    = 3
-	fewestFrozen   = 2
+	fewestFrozen   = 3
 	killedMessages = 3000
 	stepsOfPass    = 20 // writes to the ledger, about
-	stepsOfCutover = 20 // accounts side by side share theirs
+	stepsOfFreeze  = 6  // from the first freeze on; accounts side by side share theirs
 )
 
 // The program is killed again and again, at random moments of the first copy,
@@ -64,8 +65,9 @@ func TestFiftyKillsOnRealServers(t *testing.T) {
 	}
 	later := k.worked - copying
 	l.act(10)
-	k.steps = stepsOfCutover
+	k.steps, k.atFreeze = stepsOfPass, true
 	k.run(time.Date(2026, 12, 2, 22, 10, 0, 0, time.UTC), kills)
+	k.atFreeze = false
 	k.calm(time.Date(2026, 12, 3, 2, 0, 0, 0, time.UTC)) // the same night: who was taken back goes again
 	for hour := 8; k.kills < kills; hour++ {             // all have switched: nothing may change any more
 		k.run(time.Date(2026, 12, 3, hour, 10, 0, 0, time.UTC), kills)
@@ -104,6 +106,8 @@ type killer struct {
 	*laboratory
 	rng   *rand.Rand
 	steps int // writes of a run that came to its end
+
+	atFreeze bool // three of four kills, by chance, wait until somebody is kept out
 
 	kills  int
 	worked int // kills of a run that had changed something at the target
@@ -175,13 +179,19 @@ type steps struct {
 	err  error
 }
 
-// strike kills the process after a random number of writes to the ledger, and
-// returns once it has ended. frozen tells whether somebody was kept out then.
+// strike kills the process after a random number of writes to the ledger, from
+// the start or from the first freeze, and returns once it has ended. frozen tells whether somebody was kept out then.
 func (k *killer) strike(process *os.Process, done <-chan error) (s steps, frozen bool) {
 	after := 1 + k.rng.IntN(k.steps)
 	bit := time.Duration(k.rng.Int64N(int64(5 * time.Millisecond)))
+	if k.atFreeze && k.rng.IntN(4) > 0 {
+		after = math.MaxInt
+	}
 	var last time.Time
 	for {
+		if after == math.MaxInt && k.keptOut() > 0 {
+			after = s.seen + k.rng.IntN(stepsOfFreeze)
+		}
 		if info, err := os.Stat(filepath.Join(k.dir, "out", "lab.ledger-wal")); err == nil && !info.ModTime().Equal(last) {
 			last = info.ModTime()
 			s.seen++
