@@ -180,7 +180,8 @@ type steps struct {
 }
 
 // strike kills the process after a random number of writes to the ledger, from
-// the start or from the first freeze, and returns once it has ended. frozen tells whether somebody was kept out then.
+// the start or from the first freeze, and returns once it has ended. frozen
+// tells whether somebody was kept out then.
 func (k *killer) strike(process *os.Process, done <-chan error) (s steps, frozen bool) {
 	after := 1 + k.rng.IntN(k.steps)
 	bit := time.Duration(k.rng.Int64N(int64(5 * time.Millisecond)))
