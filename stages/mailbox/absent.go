@@ -20,13 +20,9 @@ func (r *pass) absentShapes(ctx context.Context, j *job, there map[uint32]bool, 
 			absent[uid] = e
 		}
 	}
-	rows := j.rows
-	if j.now == nil {
-		var err error
-		rows, err = r.rows(ctx, j.key, j.st, func(source uint32) bool { _, ok := absent[source]; return ok }, len(absent))
-		if err != nil {
-			return err
-		}
+	rows, err := r.rows(ctx, j.key, j.st, func(source uint32) bool { _, ok := absent[source]; return ok }, len(absent))
+	if err != nil {
+		return err
 	}
 	for uid, e := range absent {
 		row, known := rows[uid]

@@ -230,7 +230,7 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 		return err
 	}
 	st := j.st
-	if !j.here && st.uids.n == 0 {
+	if !j.here {
 		return l.leave(j)
 	}
 	st.SourceValidity, st.Next, st.Messages = j.box.validity, j.box.next, uint32(j.seen)
@@ -238,7 +238,7 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 	if l.pass.Options.CatchUp && !l.pass.home {
 		st.ModSeq = 0 // flags and deletions were not looked at
 	}
-	st.Complete, st.Matching = j.here, false
+	st.Complete, st.Matching = true, false
 	if st.Tries++; !st.hasUnreadable() {
 		st.Tries = 0
 	}
@@ -278,6 +278,9 @@ func (l *lane) leave(j *job) error {
 	defer l.pass.mu.Unlock()
 	if gone {
 		l.pass.place.existing = slices.DeleteFunc(l.pass.place.existing, func(e listed) bool { return e.wire == j.st.Target })
+		for _, o := range l.pass.jobs { // one of before, whose turn comes later
+			o.exists = o.exists && o.st.Target != j.st.Target
+		}
 	}
 	for _, n := range l.pass.names {
 		if n != j.key {

@@ -1,7 +1,6 @@
 package mailbox
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -48,7 +47,7 @@ func (r *pass) applyMoves(ctx context.Context, moves []move) error {
 		moves = later
 		if to.st.Target == "" { // refused: the messages are named with their folder
 			for _, m := range now {
-				from.leave(m)
+				from.gone = append(from.gone, m.gone)
 			}
 			continue
 		}
@@ -63,7 +62,7 @@ func (r *pass) moveOnce(ctx context.Context, from, to *job, moves []move) error 
 	slices.SortFunc(moves, func(a, b move) int { return int(int64(a.target) - int64(b.target)) })
 	it := moveIntent{From: url.PathEscape(from.key), To: url.PathEscape(to.key), Next: to.target.next, Validity: to.st.TargetValidity}
 	for _, m := range moves {
-		it.Gone = append(it.Gone, from.numbered(m.gone))
+		it.Gone = append(it.Gone, m.gone)
 		it.Fresh = append(it.Fresh, m.fresh.uid)
 		it.Targets = append(it.Targets, m.target)
 		it.Flags = append(it.Flags, m.flags)
@@ -100,9 +99,6 @@ func (r *pass) moveOnce(ctx context.Context, from, to *job, moves []move) error 
 
 // save adds the state as it is written before a folder is filled.
 func (j *job) save(changes map[string][]byte) {
-	if j.now != nil {
-		return
-	}
 	j.st.Complete = false
 	j.st.save(changes, j.key)
 }
@@ -212,8 +208,7 @@ func (r *pass) noteMoves(from, to *job, it moveIntent, placed map[uint32]uint32)
 		rec.Bytes = from.st.Bytes * int64(len(it.Gone)) / int64(n) // sizes are not kept
 	}
 	if from.st.Target != to.st.Target {
-		now := cmp.Or(from.now, from)
-		now.removed = append(now.removed, it.Targets...)
+		from.removed = append(from.removed, it.Targets...)
 	}
 	from.st.forget(it.Gone)
 	to.st.fold(rec)

@@ -158,7 +158,7 @@ func renamedTo(wire, old, name, delim string) (string, bool) {
 }
 
 // settleRename finds out whether a RENAME that a crash cut short was done.
-func (r *pass) settleRename(ctx context.Context, states map[string]*folderState, keys map[string]string) error {
+func (r *pass) settleRename(ctx context.Context, states map[string]*folderState, keys map[string]string, nameless []*job) error {
 	var it renaming
 	found, err := getJSON(ctx, r.Store, "renaming", &it)
 	if err != nil || !found {
@@ -175,11 +175,17 @@ func (r *pass) settleRename(ctx context.Context, states map[string]*folderState,
 		done = done || l.wire == wire && l.box.validity == it.Validity
 	}
 	changes := map[string][]byte{"renaming": nil}
-	for name, st := range states {
+	follow := func(st *folderState, key string) {
 		if t, ok := renamedTo(st.Target, old, wire, r.place.space.delim); ok && done {
 			st.Target = t
-			st.save(changes, keys[name])
+			st.save(changes, key)
 		}
+	}
+	for name, st := range states {
+		follow(st, keys[name])
+	}
+	for _, j := range nameless {
+		follow(j.st, j.key)
 	}
 	return put(ctx, r.Store, changes)
 }

@@ -145,12 +145,15 @@ func (b Back) seed(ctx context.Context, store, own Store) (floors, error) {
 	if err != nil {
 		return nil, err
 	}
-	changes := map[string][]byte{}
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(forward)) {
-		st := forward[name]
-		if st.Target == "" || slices.Contains(names, st.Target) {
+	back := map[string]*folderState{}
+	for _, st := range forward {
+		home := back[st.Target]
+		switch {
+		case st.Target == "" || home != nil && home.SourceValidity != st.TargetValidity:
 			continue
+		case home == nil:
+			home = &folderState{Target: st.name, SourceValidity: st.TargetValidity, TargetValidity: st.SourceValidity, Subscribed: true, loaded: true}
+			back[st.Target] = home
 		}
 		ours := slices.Clone(st.Orphans)
 		for e := range st.uids.all() {
@@ -158,13 +161,12 @@ func (b Back) seed(ctx context.Context, store, own Store) (floors, error) {
 				ours = append(ours, e.target)
 			}
 		}
-		back := &folderState{Target: name, SourceValidity: st.TargetValidity, TargetValidity: st.SourceValidity, Subscribed: true, loaded: true}
-		back.fold(noArrivals(ours))
-		back.save(changes, st.Target)
-		names = append(names, st.Target)
+		home.fold(noArrivals(ours))
 	}
-	slices.Sort(names)
-	changes["folders"] = saveNames(names)
+	changes := map[string][]byte{"folders": saveNames(slices.Sorted(maps.Keys(back)))}
+	for name, st := range back {
+		st.save(changes, name)
+	}
 	return f, put(ctx, own, changes)
 }
 
@@ -214,7 +216,7 @@ func took(ctx context.Context, store Store) error {
 		return err
 	}
 	changes := map[string][]byte{backPrefix + "folders": nil, cutoverKey: nil}
-	for name, st := range back {
+	for _, st := range back {
 		p, err := loadProofs(ctx, own, st.key, st.folderState)
 		if err != nil {
 			return err
@@ -224,8 +226,8 @@ func took(ctx context.Context, store Store) error {
 		for key := range gone {
 			changes[backPrefix+key] = nil
 		}
-		home := forward[st.Target]
-		if home.folderState == nil || home.Target != name || home.SourceValidity != st.TargetValidity || home.TargetValidity != st.SourceValidity {
+		home := forward.named(st.Target)
+		if home.folderState == nil || home.Target != st.name || home.SourceValidity != st.TargetValidity || home.TargetValidity != st.SourceValidity {
 			continue
 		}
 		var rec record
@@ -242,20 +244,31 @@ func took(ctx context.Context, store Store) error {
 	return put(ctx, store, changes)
 }
 
-// kept is a folder's state with its key.
+// kept is a folder's state with its key and the name that the folder has now.
 type kept struct {
 	*folderState
-	key string
+	key, name string
 }
 
-// loadFolders reads every folder that has a state, with its map, by the names
-// that the folders have now.
-func loadFolders(ctx context.Context, store Store) (map[string]kept, error) {
+// folders are those that have a state, by their names; behind them those whose
+// name another has by now.
+type folders []kept
+
+// named returns the folder that has a name, or none.
+func (f folders) named(name string) kept {
+	i := slices.IndexFunc(f, func(k kept) bool { return k.name == name && !k.Nameless })
+	if i < 0 {
+		return kept{}
+	}
+	return f[i]
+}
+
+// loadFolders reads every folder that has a state, with its map.
+func loadFolders(ctx context.Context, store Store) (all folders, err error) {
 	keys, err := loadNames(ctx, store)
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]kept{}
 	for _, key := range keys {
 		st, err := loadFolder(ctx, store, key)
 		if err != nil {
@@ -264,7 +277,13 @@ func loadFolders(ctx context.Context, store Store) (map[string]kept, error) {
 		if err := st.load(ctx, store, key); err != nil {
 			return nil, err
 		}
-		all[st.nameAt(key)] = kept{st, key}
+		all = append(all, kept{st, key, st.nameAt(key)})
 	}
+	slices.SortFunc(all, func(a, b kept) int {
+		if a.Nameless != b.Nameless {
+			return map[bool]int{true: 1, false: -1}[a.Nameless]
+		}
+		return strings.Compare(a.name, b.name)
+	})
 	return all, nil
 }

@@ -123,7 +123,7 @@ func (t *twins) readHome(store Store) error {
 		if l.noselect || l.foreign || l.box.messages == 0 {
 			continue
 		}
-		heads, err := t.alike(l, carried[l.wire], forward[l.wire])
+		heads, err := t.alike(l, carried[l.wire], forward.named(l.wire))
 		if err != nil {
 			return err
 		}

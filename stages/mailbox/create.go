@@ -153,7 +153,7 @@ func (r *pass) followed(j *job) []string {
 func (r *pass) taken(me *job) map[string]bool {
 	used := map[string]bool{}
 	for _, j := range r.jobs {
-		if j != me && j.st.Target != "" {
+		if j != me && j.st.Target != "" && !(me != nil && me.succeeds(j)) {
 			used[r.place.key(j.st.Target)] = true
 		}
 	}
@@ -176,7 +176,7 @@ func (r *pass) targetUsed(me *job, wire string) *job {
 	blind := r.place
 	blind.anyCase = true
 	for _, j := range r.jobs {
-		if j != me && blind.key(j.st.Target) == blind.key(wire) {
+		if j != me && !me.succeeds(j) && blind.key(j.st.Target) == blind.key(wire) {
 			return j
 		}
 	}

@@ -2,91 +2,100 @@ package mailbox
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
 // A folder of the source that is deleted and made anew under its name looks like
 // one whose messages were renumbered: another UIDVALIDITY. Its map is void for
 // what is in it now, and yet it tells what had moved out of it before, and what
-// of it the target's user has removed. So it is kept for the pass, as a job from
-// which messages move and in which nothing is written down.
+// of it the target's user has removed. So the folder of before keeps its state,
+// as one that has vanished and whose name another has, until a pass is through
+// with it; the folder of now gets a state of its own, at the same place.
+//
+// To hold the old state back until all has moved would cost a crash the whole
+// match by content, and a copy of it in the new state would need its proofs and
+// intents as well, once more for each time that the folder is made anew.
 
-// keepFormer keeps what is known of a folder that is about to be revalidated.
-func (r *pass) keepFormer(ctx context.Context, j *job) (err error) {
-	st := j.st
-	if st.SourceValidity == 0 || st.SourceValidity == j.box.validity || !j.exists || st.TargetValidity != j.target.validity || r.Options.CatchUp {
+// madeAnew parts a folder from what it was before, where that is to be told.
+func (r *pass) madeAnew(ctx context.Context, j *job) error {
+	was := j.st
+	if !j.renumbered() || j.replaced() || was.uids.n == 0 || r.Options.CatchUp {
 		return nil
 	}
-	was := &job{mapping: j.mapping, key: j.key, name: j.name, target: j.target, exists: true, now: j}
-	was.st = &folderState{
-		Target: st.Target, SourceValidity: st.SourceValidity, TargetValidity: st.TargetValidity,
-		FlagSets: slices.Clone(st.FlagSets), Bytes: st.Bytes, uids: st.uids, loaded: true,
+	old := r.vanished(j.source.wire, j.key, was)
+	old.target, old.exists = j.target, j.exists
+	now := &folderState{
+		Target: was.Target, Theirs: was.Theirs, Renamed: was.Renamed, Gone: was.Gone,
+		Created: was.Created, Subscribed: was.Subscribed,
+		SourceValidity: j.box.validity, TargetValidity: was.TargetValidity,
+		Orphans: was.Orphans, Notes: folderNotes(was.Notes),
+		loaded: true, renamed: was.renamed,
 	}
-	for e := range st.uids.all() {
-		if was.gone = append(was.gone, e.source); len(was.gone) == maxMoves {
-			break
-		}
+	was.Nameless, was.Orphans, was.Resent, was.Skipped, was.Notes = true, nil, nil, nil, nil
+
+	r.mu.Lock() // other lanes find others
+	defer r.mu.Unlock()
+	key := r.newKey(j.source.wire)
+	if key != j.source.wire {
+		now.Name = j.source.wire
 	}
-	if len(was.gone) == 0 {
-		return nil
-	}
-	last := was.gone[len(was.gone)-1]
-	if was.rows, err = r.rows(ctx, j.key, st, func(source uint32) bool { return source <= last }, len(was.gone)); err != nil {
+	names := append(slices.Clone(r.names), key)
+	slices.Sort(names)
+	changes := map[string][]byte{"folders": saveNames(names)}
+	was.save(changes, old.key)
+	now.save(changes, key)
+	if err := put(ctx, r.Store, changes); err != nil {
 		return err
 	}
-	j.former = was
+	j.key, j.st = key, now
+	old.vanish()
+	r.names, r.jobs = names, append(r.jobs, old)
 	return nil
 }
 
-// formers are the folders as they were before, with what is not in them again.
-func (r *pass) formers() (out []*job) {
-	for _, j := range r.jobs {
-		if j.former == nil {
+// keepShared takes off what has vanished with a folder what another has at the
+// same place: it is in the folder that was made anew.
+func (r *pass) keepShared(ctx context.Context) error {
+	for i, old := range r.jobs {
+		if !old.st.Nameless {
 			continue
 		}
-		mapped := j.st.uids.targets()
-		j.former.gone = slices.DeleteFunc(j.former.gone, func(uid uint32) bool {
-			e, _ := j.former.st.uids.find(uid)
-			return e.target != 0 && mapped.has(e.target)
-		})
-		out = append(out, j.former)
-	}
-	return out
-}
-
-// spare takes off the orphans what moves, and so is still somebody's.
-func spare(moves []move) {
-	moving := map[*job]map[uint32]bool{}
-	for _, m := range moves {
-		if now := m.from.now; now != nil && m.target != 0 {
-			if moving[now] == nil {
-				moving[now] = map[uint32]bool{}
+		for k, j := range r.jobs {
+			if k == i || k < i && j.st.Nameless || !old.st.samePlace(j.st) { // of two former ones, one keeps it
+				continue
 			}
-			moving[now][m.target] = true
+			if err := j.st.load(ctx, r.Store, j.key); err != nil {
+				return err
+			}
+			mapped := j.st.uids.targets()
+			old.gone = slices.DeleteFunc(old.gone, func(uid uint32) bool {
+				e, _ := old.st.uids.find(uid)
+				return e.target != 0 && mapped.has(e.target)
+			})
 		}
 	}
-	for now, targets := range moving {
-		moves := func(uid uint32) bool { return targets[uid] }
-		now.orphans = slices.DeleteFunc(now.orphans, moves)
-		now.st.Orphans = slices.DeleteFunc(now.st.Orphans, moves)
-	}
+	return nil
 }
 
-// leave is for a message that cannot move after all: its copy goes.
-func (j *job) leave(m move) {
-	if j.now == nil {
-		j.gone = append(j.gone, m.gone)
-		return
-	}
-	j.now.orphans = append(j.now.orphans, m.target)
-	j.now.st.Orphans = append(j.now.st.Orphans, m.target)
+// succeeds tells whether a job is of the folder that another was made into.
+func (j *job) succeeds(old *job) bool { return old.st.Nameless && j.st.samePlace(old.st) }
+
+// samePlace tells whether two states speak of the same folder of the target.
+func (st *folderState) samePlace(other *folderState) bool {
+	return st.Target == other.Target && st.TargetValidity == other.TargetValidity
 }
 
-// numbered is a UID of the folder as its map has it; 0, which no message has, if
-// it is one of before.
-func (j *job) numbered(uid uint32) uint32 {
-	if j.now != nil {
-		return 0
+// endFormer removes what is left of folders as they were before, once all that
+// is there now has its place, and one after another: they share it.
+func (r *pass) endFormer(ctx context.Context) error {
+	for _, j := range r.jobs {
+		if !j.st.Nameless {
+			continue
+		}
+		if err := r.lanes[0].apply(ctx, j); err != nil {
+			return fmt.Errorf("folder %q: %w", safe(j.name), err)
+		}
 	}
-	return uid
+	return nil
 }

@@ -32,11 +32,8 @@ type job struct {
 	fresh      []meta    // new at the source
 	ahead      spans     // new as well, but not held in memory; above those in fresh
 	gone       []uint32
-	orphans    []uint32         // targets to remove that no longer have a source UID
-	former     *job             // the folder before it was made anew; see former.go
-	now        *job             // of a former one: what it is now
-	rows       map[uint32]proof // of a former one
-	removed    []uint32         // targets that were removed or moved away
+	orphans    []uint32 // targets to remove that no longer have a source UID
+	removed    []uint32 // targets that were removed or moved away
 	changes    []change
 	seen       int // messages at the source now
 }
@@ -114,7 +111,7 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 	if err := r.lookAgain(states); err != nil {
 		return err
 	}
-	if err := r.settleRename(ctx, states, keys); err != nil {
+	if err := r.settleRename(ctx, states, keys, nameless); err != nil {
 		return err
 	}
 	more, err := r.findRenamed(ctx, wanted, states, keys)
@@ -122,7 +119,7 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 		return err
 	}
 	nameless = append(nameless, more...)
-	if err := r.follow(ctx, states, keys); err != nil {
+	if err := r.follow(ctx, states, keys, nameless); err != nil {
 		return err
 	}
 	folders, err := r.places(wanted, states)

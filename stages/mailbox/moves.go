@@ -29,8 +29,7 @@ type shape struct {
 // is not matched is copied and deleted instead, which comes to the same.
 func (r *pass) findMoves(ctx context.Context) ([]move, error) {
 	gone, fresh := false, false
-	jobs := slices.Concat(r.jobs, r.formers())
-	for _, j := range jobs {
+	for _, j := range r.jobs {
 		gone = gone || len(j.gone) > 0
 		fresh = fresh || len(j.fresh) > 0
 	}
@@ -39,7 +38,7 @@ func (r *pass) findMoves(ctx context.Context) ([]move, error) {
 	}
 	dates := map[int64]bool{} // of what vanished
 	shapes := map[shape][]move{}
-	for _, j := range jobs {
+	for _, j := range r.jobs {
 		there, err := r.goneDates(j, dates)
 		if err != nil {
 			return nil, err
@@ -54,7 +53,7 @@ func (r *pass) findMoves(ctx context.Context) ([]move, error) {
 			return nil, err
 		}
 	}
-	for _, j := range jobs {
+	for _, j := range r.jobs {
 		if err := r.goneShapes(ctx, j, arrived, shapes); err != nil {
 			return nil, err
 		}
@@ -84,7 +83,6 @@ func (r *pass) findMoves(ctx context.Context) ([]move, error) {
 	for j, uids := range moved {
 		j.gone = slices.DeleteFunc(j.gone, func(uid uint32) bool { return uids[uid] })
 	}
-	spare(moves)
 	return moves, ctx.Err()
 }
 

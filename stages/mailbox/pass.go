@@ -143,7 +143,10 @@ func (r *pass) run(ctx context.Context) error {
 	}
 	var moves []move
 	if !r.Options.CatchUp {
-		var err error
+		err := r.keepShared(ctx)
+		if err != nil {
+			return err
+		}
 		if moves, err = r.findMoves(ctx); err != nil {
 			return err
 		}
@@ -171,7 +174,7 @@ func (r *pass) run(ctx context.Context) error {
 	}
 	var todo []*job
 	for _, j := range r.jobs {
-		if j.scanned {
+		if j.scanned && !j.st.Nameless {
 			todo = append(todo, j)
 		}
 	}
@@ -185,6 +188,9 @@ func (r *pass) run(ctx context.Context) error {
 		r.readers.filled(j)
 		return nil
 	})
+	if err == nil {
+		err = r.endFormer(ctx)
+	}
 	differs, verr := r.readers.end(err != nil)
 	if r.result.Differs = differs; r.readers != nil {
 		r.result.Frozen = r.readers.frozen

@@ -134,20 +134,12 @@ type life struct {
 	touched        map[string]string // by body, what the target's user did: flagged, deleted, moved
 	own            []string          // the target's user's bodies
 	forgetful      bool              // the ledger must not be lost any more
-
-	// Since the last pass. Where a folder that was deleted and made anew within it
-	// was found, and the pass crashes, what had moved out of it before is copied:
-	// what the target's user did to that is lost.
-	origin map[string]string // at the source: name -> the name before
-	gone   map[string]bool   // names before of folders that were deleted
-	remade bool              // one was made anew
 }
 
 const mine = "Mine" // the target's user's own folder
 
 func (l *life) live(source, target mailbox.Endpoint) {
 	l.born, l.touched = map[string]int{}, map[string]string{}
-	l.origin, l.gone = map[string]string{}, map[string]bool{}
 	l.source, l.target = dial(l.t, source), dial(l.t, target)
 	defer l.source.Close()
 	defer l.target.Close()
@@ -169,6 +161,7 @@ func (l *life) live(source, target mailbox.Endpoint) {
 			l.act("at the source", map[string]func(){
 				"arrive": l.arrive, "delete": l.delete, "move": l.move, "move another": l.move, "flag": l.flag, "copy": l.copyOne,
 				"rename a folder": l.renameFolder, "delete a folder": l.deleteFolder, "create a folder": l.createFolder,
+				"make a folder anew": l.makeAnew,
 			})
 		}
 		there := rapid.IntRange(0, 3).Draw(l.T, "actions there")
@@ -194,7 +187,7 @@ func (l *life) pass(p mailbox.Pass, store *memory) {
 	_, err := l.target.Select("INBOX", nil).Wait() // Dovecot ends a session whose open folder goes
 	l.target.must(err)
 	changes := l.before()
-	if l.chance(4, "it crashes") && !l.remade {
+	if l.chance(4, "it crashes") {
 		left := rapid.IntRange(1, 16).Draw(l.T, "at write")
 		store.crash = func(bool) error {
 			if left--; left == 0 {
@@ -208,9 +201,6 @@ func (l *life) pass(p mailbox.Pass, store *memory) {
 		store.crash = nil
 	}
 	res := run(l.T, p)
-	clear(l.origin)
-	clear(l.gone)
-	l.remade = false
 	l.tell(fmt.Sprintf("pass: %d copied, %d there, %d updated, %d moved, %d renamed, %d deleted, %v", res.Copied, res.AlreadyThere, res.Updated, res.Moved, res.Renamed, res.Deleted, res.Notes))
 	for _, d := range res.Differs {
 		l.Fatalf("read back: %+v", d)
@@ -467,22 +457,7 @@ func (l *life) flag() {
 func (l *life) createFolder() {
 	l.n++
 	name := rapid.SampledFrom([]string{"A", "B", "new " + fmt.Sprint(l.n), "A/below" + fmt.Sprint(l.n)}).Draw(l.T, "name")
-	l.anew(name)
 	l.tell("create", name, l.source.Create(name, nil).Wait()) // it may be there
-}
-
-// anew notes where a folder, or one above it, is made that was deleted before.
-func (l *life) anew(name string) {
-	above, _, _ := strings.Cut(name, "/")
-	l.remade = l.remade || l.gone[name] || l.gone[above]
-}
-
-// nameBefore is the name that a folder of the source had at the last pass.
-func (l *life) nameBefore(name string) string {
-	if old, ok := l.origin[name]; ok {
-		return old
-	}
-	return name
 }
 
 // folderOf chooses one that can be renamed or deleted, and leaves the one that
@@ -504,22 +479,20 @@ func (l *life) renameFolder() {
 		if name != "B" {
 			name += fmt.Sprint(l.n)
 		}
-		if name != "B" {
-			l.anew(name)
-		}
-		err := l.source.Rename(f, name, nil).Wait()
-		if l.tell("rename", f, "to", name, err); err == nil {
-			l.origin[name] = l.nameBefore(f)
-		}
+		l.tell("rename", f, "to", name, l.source.Rename(f, name, nil).Wait())
 	}
 }
 
 func (l *life) deleteFolder() {
 	if f := l.folderOf(l.source); f != "" {
-		err := l.source.Delete(f).Wait()
-		if l.tell("delete", f, err); err == nil {
-			l.gone[l.nameBefore(f)] = true
-		}
+		l.tell("delete", f, l.source.Delete(f).Wait())
+	}
+}
+
+func (l *life) makeAnew() {
+	if f := l.folderOf(l.source); f != "" {
+		l.tell("delete", f, l.source.Delete(f).Wait())
+		l.tell("create", f, l.source.Create(f, nil).Wait())
 	}
 }
 

@@ -127,18 +127,31 @@ func (r *pass) targetNow(st *folderState, states map[string]*folderState) string
 	return alike[0]
 }
 
-// follow finds a folder of the target under the name that its user gave it.
-func (r *pass) follow(ctx context.Context, states map[string]*folderState, keys map[string]string) error {
+// follow finds a folder of the target under the name that its user gave it, also
+// by what is known of it from before it was made anew.
+func (r *pass) follow(ctx context.Context, states map[string]*folderState, keys map[string]string, nameless []*job) error {
 	for name, st := range states {
 		wire := r.targetNow(st, states)
 		if wire == st.Target {
 			continue
 		}
 		kin, err := r.kinship(ctx, st, keys[name], name, wire)
+		there := []*folderState{st}
+		for _, j := range nameless {
+			if !j.st.samePlace(st) {
+				continue
+			}
+			if there = append(there, j.st); err == nil && kin != same {
+				kin, err = r.kinship(ctx, j.st, j.key, name, wire)
+			}
+		}
 		if err != nil {
 			return err
 		}
-		if kin == same {
+		if kin != same {
+			continue
+		}
+		for _, st := range there {
 			st.Target, st.Theirs, st.renamed = wire, true, true
 		}
 	}
@@ -156,7 +169,7 @@ const (
 )
 
 // kinship compares the headers of a sample of mapped messages. What either side
-// no longer has says nothing.
+// no longer has says nothing, nor does a folder that was made anew.
 func (r *pass) kinship(ctx context.Context, st *folderState, key, source, target string) (kinship, error) {
 	if err := st.load(ctx, r.Store, key); err != nil {
 		return stranger, err
@@ -179,7 +192,7 @@ func (r *pass) kinship(ctx context.Context, st *folderState, key, source, target
 	if err != nil {
 		return stranger, err
 	}
-	a, err := src.headersIn(source, here)
+	a, err := src.headersIn(source, st.SourceValidity, here)
 	if err != nil {
 		return stranger, err
 	}
@@ -187,7 +200,7 @@ func (r *pass) kinship(ctx context.Context, st *folderState, key, source, target
 	if err != nil {
 		return stranger, err
 	}
-	b, err := dst.headersIn(target, there)
+	b, err := dst.headersIn(target, st.TargetValidity, there)
 	if err != nil {
 		return stranger, err
 	}
@@ -221,10 +234,11 @@ func sorted(uids []uint32) []uint32 {
 	return uids
 }
 
-// headersIn reads headers in a folder; one that cannot be opened has none.
-func (s *session) headersIn(folder string, uids []uint32) (map[uint32]header, error) {
-	_, err := s.opened(folder, false)
-	if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
+// headersIn reads headers in a folder; one that cannot be opened, or is another
+// than its UIDs are of, has none.
+func (s *session) headersIn(folder string, validity uint32, uids []uint32) (map[uint32]header, error) {
+	b, err := s.opened(folder, false)
+	if _, no := refused(err); no && !errors.Is(err, ErrBusy) || err == nil && b.validity != validity {
 		return nil, nil
 	}
 	out := map[uint32]header{}

@@ -48,7 +48,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 		return err
 	}
 	if !j.here {
-		l.vanish(j)
+		j.vanish()
 		return nil
 	}
 	if j.unchanged() {
@@ -80,7 +80,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if b.next == 0 {
 		j.box.next = j.source.box.next
 	}
-	if err := l.pass.keepFormer(ctx, j); err != nil {
+	if err := l.pass.madeAnew(ctx, j); err != nil {
 		return err
 	}
 	if err := j.revalidate(); err != nil {
@@ -162,16 +162,8 @@ func (j *job) revalidate() error {
 	if j.box.validity == 0 {
 		return errors.New("the source tells no UIDVALIDITY: its messages cannot be told apart")
 	}
-	sourceMoved := st.SourceValidity != 0 && st.SourceValidity != j.box.validity
-	targetMoved := st.TargetValidity != 0 && (!j.exists || st.TargetValidity != j.target.validity)
-	if sourceMoved || targetMoved {
-		if !targetMoved {
-			for e := range st.uids.all() {
-				if e.target != 0 {
-					st.Orphans = append(st.Orphans, e.target)
-				}
-			}
-		} else {
+	if j.renumbered() || j.replaced() {
+		if j.replaced() {
 			st.Orphans = nil
 		}
 		st.uids, st.Skipped, st.Notes = uidMap{}, nil, folderNotes(st.Notes)
@@ -188,6 +180,17 @@ func (j *job) revalidate() error {
 	return nil
 }
 
+// renumbered tells whether the source has another folder than before, or has
+// numbered its messages anew, which comes to the same.
+func (j *job) renumbered() bool {
+	return j.st.SourceValidity != 0 && j.st.SourceValidity != j.box.validity
+}
+
+// replaced tells so of the target.
+func (j *job) replaced() bool {
+	return j.st.TargetValidity != 0 && (!j.exists || j.st.TargetValidity != j.target.validity)
+}
+
 func folderNotes(notes []Skipped) (out []Skipped) {
 	for _, n := range notes {
 		if n.UID == 0 {
@@ -197,8 +200,12 @@ func folderNotes(notes []Skipped) (out []Skipped) {
 	return out
 }
 
-// vanish is the scan of a folder that the source no longer has.
-func (l *lane) vanish(j *job) {
+// vanish is the scan of a folder that the source no longer has. Of what the
+// target has replaced nothing is known any more.
+func (j *job) vanish() {
+	if j.exists && j.replaced() {
+		j.st.uids, j.st.Orphans = uidMap{}, nil
+	}
 	for e := range j.st.uids.all() {
 		j.gone = append(j.gone, e.source)
 	}
