@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -32,10 +33,9 @@ func (r *pass) madeAnew(ctx context.Context, j *job) error {
 		Orphans: was.Orphans, Notes: folderNotes(was.Notes),
 		loaded: true, renamed: was.renamed,
 	}
-	was.Nameless, was.Orphans, was.Resent, was.Skipped, was.Notes = true, nil, nil, nil, nil
-
 	r.mu.Lock() // other lanes find others
 	defer r.mu.Unlock()
+	was.Nameless, was.Orphans, was.Resent, was.Skipped, was.Notes = true, nil, nil, nil, nil
 	key := r.newKey(j.source.wire)
 	if key != j.source.wire {
 		now.Name = j.source.wire
@@ -52,6 +52,94 @@ func (r *pass) madeAnew(ctx context.Context, j *job) error {
 	old.vanish()
 	r.names, r.jobs = names, append(r.jobs, old)
 	return nil
+}
+
+// former parts jobs of folders as they were before from the others.
+func (r *pass) former(jobs []*job) (former, others []*job) {
+	for _, j := range jobs {
+		if j.st.Nameless {
+			former = append(former, j)
+		} else {
+			others = append(others, j)
+		}
+	}
+	return former, others
+}
+
+// copies are what the target has of a folder as it was before, in order.
+type copies []ourCopy
+
+type ourCopy struct {
+	target uint32
+	flags  uint32 // as the source told them last, a set of the state of now
+	date   int64  // as the source told it; noDate: it was not read back
+}
+
+// formerCopies lists what a folder of the target holds of the source's as it was
+// before that was made anew: what a match by content finds need not be guessed.
+func (r *pass) formerCopies(ctx context.Context, j *job) (all copies, err error) {
+	r.mu.Lock() // other lanes may add to it
+	former, _ := r.former(r.jobs)
+	r.mu.Unlock()
+	for _, old := range former {
+		if !j.succeeds(old) {
+			continue
+		}
+		var list copies
+		for e := range old.st.uids.all() {
+			if e.target != 0 {
+				list = append(list, ourCopy{e.target, j.st.flagIndex(old.st.FlagSets[e.flags]), noDate})
+			}
+		}
+		list.sort()
+		p, err := loadProofs(ctx, r.Store, old.key, old.st)
+		if err == nil {
+			err = p.each(ctx, r.Store, old.key, 0, func(row proof) error {
+				if e, ok := old.st.uids.find(row.source); ok && e.target == row.target && e.target != 0 {
+					i, _ := list.at(row.target)
+					list[i].date = row.date
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(list, all...)
+	}
+	all.sort()
+	return all, nil
+}
+
+func (c copies) sort() {
+	slices.SortStableFunc(c, func(a, b ourCopy) int { return cmp.Compare(a.target, b.target) })
+}
+
+func (c copies) at(target uint32) (i int, ok bool) {
+	return slices.BinarySearchFunc(c, target, func(o ourCopy, uid uint32) int { return cmp.Compare(o.target, uid) })
+}
+
+func (c copies) find(target uint32) (ourCopy, bool) {
+	i, ok := c.at(target)
+	if !ok {
+		return ourCopy{}, false
+	}
+	return c[i], true
+}
+
+// tell adds to a side of a match what is known of the copies.
+func (c copies) tell(s *side, st *folderState) {
+	s.sure = map[uint32]bool{}
+	for _, uid := range s.uids {
+		o, ours := c.find(uid)
+		if _, there := s.dates[uid]; !ours || !there {
+			continue
+		}
+		s.flags[uid] = st.FlagSets[o.flags]
+		if o.date != noDate {
+			s.dates[uid], s.sure[uid] = o.date, true
+		}
+	}
 }
 
 // keepShared takes off what has vanished with a folder what another has at the

@@ -33,6 +33,7 @@ type job struct {
 	ahead      spans     // new as well, but not held in memory; above those in fresh
 	gone       []uint32
 	orphans    []uint32 // targets to remove that no longer have a source UID
+	copies     copies   // at the target, of what the folder was before it was made anew
 	removed    []uint32 // targets that were removed or moved away
 	changes    []change
 	seen       int // messages at the source now

@@ -45,6 +45,10 @@ func (l *lane) rematch(ctx context.Context, j *job) error {
 	if err := l.void(j); err != nil {
 		return err
 	}
+	if j.copies, err = l.pass.formerCopies(ctx, j); err != nil {
+		return err
+	}
+	defer func() { j.copies = nil }()
 	mapped := j.st.uids.targets()
 	var ask, candidates []uint32
 	for len(here) > 0 && len(there) > 0 {
@@ -88,8 +92,9 @@ func (j *job) news() (out spans) {
 }
 
 // match decides by content which of the messages the target holds, and writes
-// them down. Of their flags only those count that both sides have: what the
-// source has beside is carried like any change, and the rest is the user's.
+// them down. Of their flags only those count that both sides have, unless the
+// copies are known to be ours: what the source has beside is carried like any
+// change, and the rest is the user's.
 func (l *lane) match(ctx context.Context, src, dst *session, j *job, ask, candidates []uint32) error {
 	if len(ask) == 0 || len(candidates) == 0 {
 		return ctx.Err()
@@ -105,6 +110,7 @@ func (l *lane) match(ctx context.Context, src, dst *session, j *job, ask, candid
 	if err != nil {
 		return err
 	}
+	j.copies.tell(&target, j.st)
 	pairs := pairUp(source, target)
 	rec := record{}
 	for _, uid := range ask {
@@ -114,6 +120,9 @@ func (l *lane) match(ctx context.Context, src, dst *session, j *job, ask, candid
 		}
 		m, has := here[uid], there[t]
 		both := common(m.flags, has.flags)
+		if c, ours := j.copies.find(t); ours {
+			both = j.st.FlagSets[c.flags]
+		}
 		rec.Sources, rec.Targets = append(rec.Sources, uid), append(rec.Targets, t)
 		rec.Flags, rec.Digests, rec.Dates = append(rec.Flags, both), append(rec.Digests, contentOnly(source.digests[uid])), append(rec.Dates, m.date)
 		if m.flags != both {
@@ -208,7 +217,7 @@ func (s *session) side(ctx context.Context, uids []uint32, anew bool) (map[uint3
 			delete(digests, uid)
 		}
 	}
-	return metas, side{uids, digests, dates, flags}, err
+	return metas, side{uids: uids, digests: digests, dates: dates, flags: flags}, err
 }
 
 // side is one side of a match: messages in their order, with their digests,
@@ -218,6 +227,7 @@ type side struct {
 	digests map[uint32][]byte
 	dates   map[uint32]int64
 	flags   map[uint32]string
+	sure    map[uint32]bool // with another date it would be another message
 }
 
 // pairUp matches two sides by content, each message once, in their order:
@@ -236,7 +246,7 @@ func pairUp(source, target side) map[uint32]uint32 {
 	} {
 		key := func(s side, uid uint32) (k likeness, ok bool) {
 			d := s.digests[uid]
-			if d == nil {
+			if d == nil || s.sure[uid] && !same.date {
 				return k, false
 			}
 			k.content = contentKey(d)

@@ -26,6 +26,10 @@ func (r *pass) scanAll(ctx context.Context) error {
 	if len(todo) > 0 {
 		r.foresee(todo)
 	}
+	former, todo := r.former(todo) // which those of now are held against
+	if err := r.each(ctx, former, (*lane).scan); err != nil {
+		return err
+	}
 	return r.each(ctx, todo, (*lane).scan)
 }
 

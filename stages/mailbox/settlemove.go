@@ -84,7 +84,7 @@ func (r *pass) landed(ctx context.Context, from, to *job, it moveIntent) (map[ui
 	if err != nil {
 		return nil, err
 	}
-	pairs := pairUp(side{it.Fresh, sent, dates, nil}, side{tail, found, there, nil})
+	pairs := pairUp(side{uids: it.Fresh, digests: sent, dates: dates}, side{uids: tail, digests: found, dates: there})
 	placed := map[uint32]uint32{}
 	var originals []uint32
 	for i, fresh := range it.Fresh {

@@ -22,7 +22,7 @@ func (t *tail) pair(ctx context.Context, dst *session, it intent, sent map[uint3
 	if t.found, err = dst.signs(ctx, t.uids, anew); err != nil {
 		return nil, err
 	}
-	source := side{it.Sources, sent, map[uint32]int64{}, map[uint32]string{}}
+	source := side{uids: it.Sources, digests: sent, dates: map[uint32]int64{}, flags: map[uint32]string{}}
 	for i, uid := range it.Sources {
 		source.dates[uid], source.flags[uid] = it.Dates[i], it.Flags[i]
 	}
@@ -60,7 +60,7 @@ func (t *tail) byContent(source side) (pairs map[uint32]uint32, used map[uint32]
 	for uid, m := range t.metas {
 		flags[uid] = m.flags
 	}
-	pairs, used = pairUp(source, side{t.uids, t.found, t.dates, flags}), map[uint32]bool{}
+	pairs, used = pairUp(source, side{uids: t.uids, digests: t.found, dates: t.dates, flags: flags}), map[uint32]bool{}
 	for _, target := range pairs {
 		used[target] = true
 	}
