@@ -29,7 +29,7 @@ func (r *pass) madeAnew(ctx context.Context, j *job) error {
 	now := &folderState{
 		Target: was.Target, Theirs: was.Theirs, Renamed: was.Renamed, Gone: was.Gone,
 		Created: was.Created, Subscribed: was.Subscribed,
-		SourceValidity: j.box.validity, TargetValidity: was.TargetValidity,
+		SourceValidity: j.box.validity, TargetValidity: was.TargetValidity, TargetNext: was.TargetNext,
 		Orphans: was.Orphans, Notes: folderNotes(was.Notes),
 		loaded: true, renamed: was.renamed,
 	}

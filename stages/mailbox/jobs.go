@@ -127,9 +127,8 @@ func (r *pass) plan(ctx context.Context, source []listed) error {
 	if err != nil {
 		return r.at(r.Target, err)
 	}
-	for _, st := range states {
-		l := r.place.find(st.Target)
-		r.sameTarget = r.sameTarget || l != nil && st.TargetValidity != 0 && l.box.validity == st.TargetValidity
+	if err := r.compareTarget(ctx, states, keys, nameless); err != nil {
+		return err
 	}
 	r.adoptListed(folders, states, keys)
 	listedNow := map[string]bool{}

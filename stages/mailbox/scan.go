@@ -134,7 +134,7 @@ func (l *lane) look(src *session, wire string) (box, *session, error) {
 // told all of it.
 func (j *job) unchanged() bool {
 	b, st := j.source.box, j.st
-	there := j.exists && j.target.validity == st.TargetValidity || !j.exists && st.Gone
+	there := j.exists && !st.rewound && j.target.validity == st.TargetValidity || !j.exists && st.Gone
 	return st.Complete && !st.renamed && there && j.source.told && len(st.Orphans) == 0 && st.Resent == nil && !st.retries() &&
 		b.validity == st.SourceValidity && b.next == st.Next && b.messages == st.Messages &&
 		b.modseq != 0 && b.modseq == st.ModSeq
@@ -153,7 +153,7 @@ func (l *lane) left(ctx context.Context, j *job) error {
 		all = append(all, e.source)
 	}
 	st.uids.edit(all, func(e *entry) bool { e.target = 0; return true })
-	st.TargetValidity, st.Gone, st.Orphans = 0, true, nil
+	st.TargetValidity, st.TargetNext, st.Gone, st.Orphans = 0, 0, true, nil
 	p.TargetValidity, p.Seen = 0, seen{}
 	changes := map[string][]byte{proofsKey(j.key): mustJSON(p)}
 	st.save(changes, j.key)
@@ -168,7 +168,7 @@ func (j *job) revalidate() error {
 	}
 	if j.renumbered() || j.replaced() {
 		if j.replaced() {
-			st.Orphans = nil
+			st.Orphans, st.TargetNext, st.rewound = nil, 0, false
 		}
 		st.uids, st.Skipped, st.Notes = uidMap{}, nil, folderNotes(st.Notes)
 		st.Bytes = 0
@@ -185,14 +185,17 @@ func (j *job) revalidate() error {
 }
 
 // renumbered tells whether the source has another folder than before, or has
-// numbered its messages anew, which comes to the same.
+// numbered its messages anew, which comes to the same: also where it was restored
+// from a backup, and gives out UIDs again. One that shows nothing at all may be
+// seen again as it was, and its map with it.
 func (j *job) renumbered() bool {
-	return j.st.SourceValidity != 0 && j.st.SourceValidity != j.box.validity
+	b, st := j.box, j.st
+	return st.SourceValidity != 0 && (b.validity != st.SourceValidity || b.messages > 0 && b.next != 0 && b.next < st.Next)
 }
 
 // replaced tells so of the target.
 func (j *job) replaced() bool {
-	return j.st.TargetValidity != 0 && (!j.exists || j.st.TargetValidity != j.target.validity)
+	return j.st.TargetValidity != 0 && (!j.exists || j.st.rewound || j.st.TargetValidity != j.target.validity)
 }
 
 func folderNotes(notes []Skipped) (out []Skipped) {

@@ -36,6 +36,7 @@ type folderState struct {
 	Subscribed     bool   // carried once; what the user does later stays
 	SourceValidity uint32
 	TargetValidity uint32
+	TargetNext     uint32 `json:",omitempty"` // above all UIDs that the target says to have given us
 	Next           uint32 // source's UIDNEXT as of the last complete pass
 	Messages       uint32
 	ModSeq         uint64
@@ -52,6 +53,7 @@ type folderState struct {
 	uids    uidMap // once loaded
 	loaded  bool
 	renamed bool // since the last pass, at either side
+	rewound bool // at the target; see rewound.go
 	sets    map[string]uint32
 	next    int // number of the next record
 }
@@ -189,7 +191,8 @@ func (st *folderState) save(changes map[string][]byte, key string) {
 	out := *st
 	out.Place, out.Name = url.PathEscape(st.Target), url.PathEscape(st.Name)
 	if st.loaded {
-		st.Folded = st.next
+		st.Folded, st.TargetNext = st.next, max(st.TargetNext, st.uids.end())
+		out.TargetNext = st.TargetNext
 		out.Folded, out.FlagSets = st.next, nil
 		numbers := map[uint32]uint32{} // sets that are no longer in use go
 		changes[mapKey(key)] = st.uids.pack(func(flags uint32) uint32 {
