@@ -46,13 +46,20 @@ func (t *tail) pair(ctx context.Context, dst *session, it intent, sent map[uint3
 	}
 	for i, uid := range it.Sources {
 		free := func(target uint32) bool {
-			return !used[target] && (sent[uid] == nil || t.found[target] == nil)
+			return !used[target] && (sent[uid] == nil || !t.gives(target))
 		}
 		if target := t.alike(it.Sizes[i], it.Dates[i], free); target != 0 && pairs[uid] == 0 {
 			pairs[uid], used[target] = target, true
 		}
 	}
 	return pairs, nil
+}
+
+// gives tells whether the target gives a message's content: nothing is none,
+// where it tells a size.
+func (t *tail) gives(uid uint32) bool {
+	d := t.found[uid]
+	return d != nil && (isIdentity(d) || lengthOf(d) > 0 || t.metas[uid].size == 0)
 }
 
 func (t *tail) byContent(source side) (pairs map[uint32]uint32, used map[uint32]bool) {
