@@ -15,6 +15,10 @@ type parcel struct {
 	body   []byte
 	flags  string // as the target can hold them
 	digest []byte
+
+	literal8 bool  // it goes out as one
+	said     error // to the message as a plain literal, where it does
+	encoded  bool  // a part may be encoded as binary; not looked for where the body is at hand
 }
 
 // sized is what is known of the message with its true size: that of the source
@@ -31,27 +35,31 @@ type outcome struct {
 	err error  // a refusal
 }
 
-// appendHead is what stands before a message in APPEND: flags, date, size.
-func appendHead(flags string, m meta, size int64, plus bool) string {
+// head is what stands before a message of size bytes in APPEND: flags, date,
+// size.
+func (p parcel) head(size int64, plus bool) string {
 	var b strings.Builder
-	if flags != "" {
-		b.WriteString(" (" + flags + ")")
+	if p.flags != "" {
+		b.WriteString(" (" + p.flags + ")")
 	}
-	if m.date != noDate {
-		b.WriteString(` "` + m.time().Format("_2-Jan-2006 15:04:05 -0700") + `"`)
+	if p.date != noDate {
+		b.WriteString(` "` + p.time().Format("_2-Jan-2006 15:04:05 -0700") + `"`)
 	}
-	mark := ""
+	kind, mark := "", ""
+	if p.literal8 {
+		kind = "~"
+	}
 	if plus {
 		mark = "+"
 	}
-	fmt.Fprintf(&b, " {%d%s}\r\n", size, mark)
+	fmt.Fprintf(&b, " %s{%d%s}\r\n", kind, size, mark)
 	return b.String()
 }
 
-// nonSync tells whether a literal of size bytes may follow without the server's
+// nonSync tells whether a message of size bytes may follow without the server's
 // leave (RFC 7888).
-func (s *session) nonSync(size int64) bool {
-	return s.has("LITERAL+") || s.has("LITERAL-") && size <= 4096
+func (s *session) nonSync(p parcel, size int64) bool {
+	return !p.literal8 && (s.has("LITERAL+") || s.has("LITERAL-") && size <= 4096)
 }
 
 // sending is a group of messages on its way to the target.
@@ -88,8 +96,9 @@ func (s *session) sendAll(name string, list []parcel) (*sending, error) {
 		if !f.whole || i == 0 {
 			_, _ = out.WriteString(f.x.lead(i) + tags[i] + " APPEND " + q)
 		}
-		plus := s.nonSync(int64(len(p.body)))
-		_, _ = out.WriteString(appendHead(p.flags, p.meta, int64(len(p.body)), plus))
+		size := int64(len(p.body))
+		plus := s.nonSync(p, size)
+		_, _ = out.WriteString(p.head(size, plus))
 		if !plus {
 			if err := out.Flush(); err != nil {
 				return nil, err
@@ -163,14 +172,14 @@ func (s *session) appendAll(name string, list []parcel) (validity uint32, out []
 
 // appendOne streams one message of size bytes; body writes them. An error of
 // body ends the connection, so that the server throws away what it has.
-func (s *session) appendOne(q, flags string, m meta, size int64, body func(io.Writer) error) (uint32, outcome, error) {
-	plus := s.nonSync(size) && s.kind != kindZimbra // which takes all of it before it refuses it for its size
+func (s *session) appendOne(q string, p parcel, size int64, body func(io.Writer) error) (uint32, outcome, error) {
+	plus := s.nonSync(p, size) && s.kind != kindZimbra // which takes all of it before it refuses it for its size
 	x := &exchange{}
 	tags, err := s.w.start(1, x)
 	if err != nil {
 		return 0, outcome{}, err
 	}
-	if err := s.w.put([]byte(x.lead(0) + tags[0] + " APPEND " + q + appendHead(flags, m, size, plus))); err != nil {
+	if err := s.w.put([]byte(x.lead(0) + tags[0] + " APPEND " + q + p.head(size, plus))); err != nil {
 		return 0, outcome{}, err
 	}
 	if !plus && !x.goAhead(0) { // refused before a byte was sent

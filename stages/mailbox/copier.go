@@ -19,15 +19,16 @@ type copier struct {
 	*lane
 	job       *job
 	permanent []string
-	next      uint32    // a UID at the target below which nothing of an open intent stands
-	top       uint32    // the highest UID of ours there, and one
-	rec       record    // not yet written
-	open      bool      // an intent is written that the next Put must end
-	written   bool      // the state was written in this pass
-	refusals  int       // in a row
-	air       []*flight // on their way, oldest first
-	waiting   []*flight // off the air and not settled
-	landing   int       // flights that wait for those behind them
+	next      uint32         // a UID at the target below which nothing of an open intent stands
+	top       uint32         // the highest UID of ours there, and one
+	rec       record         // not yet written
+	open      bool           // an intent is written that the next Put must end
+	written   bool           // the state was written in this pass
+	refusals  int            // in a row
+	air       []*flight      // on their way, oldest first
+	waiting   []*flight      // off the air and not settled
+	landing   int            // flights that wait for those behind them
+	cuts      map[uint32]int // see heard
 }
 
 const maxRefusals = 20
@@ -213,7 +214,8 @@ func (c *copier) has(uid uint32) bool {
 	return carried
 }
 
-// take notes the outcomes of appended messages.
+// take notes the outcomes of appended messages: first of those that are stored,
+// so that their UIDs are none of those that are still to be looked for.
 func (c *copier) take(ctx context.Context, list []parcel, validity uint32, out []outcome) error {
 	if validity != 0 && validity != c.job.st.TargetValidity {
 		return errReplaced
@@ -222,16 +224,21 @@ func (c *copier) take(ctx context.Context, list []parcel, validity uint32, out [
 	if err := c.fillUIDs(ctx, list, out); err != nil {
 		return err
 	}
-	for i, p := range list {
-		if err := c.settleOne(ctx, p, 0, out[i], int64(len(p.body))); err != nil {
-			return err
+	for _, no := range []bool{false, true} {
+		for i, p := range list {
+			if (out[i].err != nil) != no {
+				continue
+			}
+			if err := c.settleOne(ctx, p, 0, out[i], int64(len(p.body))); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// settleOne notes the outcome of one message. A refusal of flags is tried once
-// more without keywords.
+// settleOne notes the outcome of one message. One that was refused is tried
+// once more, for each thing that it may have been refused for.
 func (c *copier) settleOne(ctx context.Context, p parcel, validity uint32, o outcome, size int64) error {
 	if validity != 0 && validity != c.job.st.TargetValidity {
 		return errReplaced
@@ -265,14 +272,21 @@ func (c *copier) settleOne(ctx context.Context, p parcel, validity uint32, o out
 }
 
 func (c *copier) refusedOne(ctx context.Context, p parcel, err error, size int64) error {
-	r, _ := refused(err)
-	if errors.Is(err, ErrBusy) || errors.Is(err, ErrOverQuota) || r.Code == "TRYCREATE" {
+	if passing(err) {
 		return err
 	}
+	r, _ := refused(err)
 	if r.Code == "" && !r.tooLarge() { // Zimbra says no more of a full mailbox than of anything else
 		if full, qerr := c.full(size); full || qerr != nil {
 			return cmp.Or(qerr, fmt.Errorf("%w: %w", ErrOverQuota, err))
 		}
+	}
+	if c.wantsLiteral8(p, err) && p.body != nil {
+		return c.asLiteral8(ctx, p, err, size)
+	}
+	if p.literal8 { // what was said at first tells more
+		p.literal8, err = false, p.said
+		r, _ = refused(err)
 	}
 	system, _ := keepFlags(p.flags, []string{"-"})
 	if system != p.flags && p.body != nil && !r.tooLarge() { // perhaps it was a keyword
@@ -311,6 +325,12 @@ func (c *copier) refusedOne(ctx context.Context, p parcel, err error, size int64
 		c.rec.Skipped[len(c.rec.Skipped)-1].MessageID = safe(h.id)
 	}
 	return nil
+}
+
+// passing tells that a refusal is not about the message.
+func passing(err error) bool {
+	r, _ := refused(err)
+	return errors.Is(err, ErrBusy) || errors.Is(err, ErrOverQuota) || r.Code == "TRYCREATE"
 }
 
 // onceMore appends a message that was refused, changed.

@@ -249,7 +249,7 @@ func compareDigests(sent, back []byte) verdict {
 		if contentKey(sent) == string(contentOf(back)) {
 			return altered
 		}
-	case bytes.Equal(storedOf(sent), storedOf(back)), contentKey(sent) == string(contentOf(back)):
+	case bytes.Equal(storedOf(sent), storedOf(back)), contentKey(sent) == string(storedOf(back)):
 		return altered
 	}
 	return wrong

@@ -327,3 +327,12 @@ func MemoryIsFree() bool {
 	}
 	return free
 }
+
+// HasBinaryPart looks for a part encoded as binary, in pieces of size octets.
+func HasBinaryPart(text string, size int) bool {
+	e := &encodings{}
+	for piece := range slices.Chunk([]byte(text), size) {
+		_, _ = e.Write(piece)
+	}
+	return e.binary
+}

@@ -227,14 +227,26 @@ func (s *scenario) agrees(m, t imaptest.Message) bool {
 	return (m.Date.Equal(t.Date) || noted(mailbox.Altered)) && slices.Equal(has, got)
 }
 
-var kinds = []struct {
+type kind struct {
 	name           string
 	source, target []string
-}{
+}
+
+var kinds = []kind{
 	{"modern", imaptest.Full, imaptest.Full},
 	{"bare", imaptest.Bare, imaptest.Bare},
 	{"no UIDPLUS", imaptest.Full, without(imaptest.Full, "UIDPLUS")},
 	{"no MULTIAPPEND", imaptest.Full, without(imaptest.Full, "MULTIAPPEND")},
+}
+
+// strict targets take odd octets as a literal8 only, and get some.
+var strict = kind{"strict", imaptest.Full, append(slices.Clone(imaptest.Full), "BINARY")}
+
+func (k kind) scenario(t *testing.T) *scenario {
+	if k.name == strict.name {
+		return odd(t, k.target)
+	}
+	return newScenario(t, k.source, k.target)
 }
 
 func without(caps []string, name string) []string {
@@ -244,15 +256,16 @@ func without(caps []string, name string) []string {
 // TestEachFault lets each fault strike alone, on each side, between servers of
 // several kinds.
 func TestEachFault(t *testing.T) {
-	for at, kind := range kinds {
+	all := append(slices.Clone(kinds), strict)
+	for at, kind := range all {
 		for side, faults := range map[string][]imaptest.Fault{"source": imaptest.SourceFaults(), "target": imaptest.TargetFaults()} {
 			for i, f := range faults {
-				if !soak && at > 0 && i%(len(kinds)-1) != at-1 {
+				if !soak && at > 0 && i%(len(all)-1) != at-1 {
 					continue // between modern servers, and one pair of others
 				}
 				t.Run(kind.name+"/"+side+" "+f.Name, func(t *testing.T) {
 					t.Parallel()
-					s := newScenario(t, kind.source, kind.target)
+					s := kind.scenario(t)
 					s.inject(side, f)
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
@@ -291,8 +304,8 @@ func TestPairsOfFaults(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s %s, %s %s", a.side, a.Name, b.side, b.Name), func(t *testing.T) {
 				t.Parallel()
-				kind := kinds[(i+k)%len(kinds)]
-				s := newScenario(t, kind.source, kind.target)
+				kinds := append(slices.Clone(kinds), strict)
+				s := kinds[(i+k)%len(kinds)].scenario(t)
 				s.inject(a.side, a.Fault)
 				s.inject(b.side, b.Fault)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -306,22 +319,41 @@ func TestPairsOfFaults(t *testing.T) {
 	}
 }
 
-// TestFilledInTheVoid lets a target show an empty mailbox before any pass was
-// whole: the folder that is filled there was not removed by its user afterwards.
-func TestFilledInTheVoid(t *testing.T) {
-	named := func(list []imaptest.Fault, name string) imaptest.Fault {
-		i := slices.IndexFunc(list, func(f imaptest.Fault) bool { return f.Name == name })
-		if i < 0 {
-			t.Fatalf("no fault is called %q", name)
-		}
-		return list[i]
+// faultNamed is a fault of the catalogue.
+func faultNamed(t *testing.T, list []imaptest.Fault, name string) imaptest.Fault {
+	i := slices.IndexFunc(list, func(f imaptest.Fault) bool { return f.Name == name })
+	if i < 0 {
+		t.Fatalf("no fault is called %q", name)
 	}
+	return list[i]
+}
+
+// TestArrivedButNotGiven lets a target show a message, after a pass that was cut
+// short, without giving its content: it is taken for there, and not sent again.
+func TestArrivedButNotGiven(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
 			s := newScenario(t, kind.source, kind.target)
-			s.inject("source", named(imaptest.SourceFaults(), "listing is refused"))
-			s.inject("target", named(imaptest.TargetFaults(), "is emptied for the second connection"))
+			for _, name := range []string{"body is empty", "APPEND is unavailable"} {
+				s.inject("target", faultNamed(t, imaptest.TargetFaults(), name))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			s.live(ctx)
+		})
+	}
+}
+
+// TestFilledInTheVoid lets a target show an empty mailbox before any pass was
+// whole: the folder that is filled there was not removed by its user afterwards.
+func TestFilledInTheVoid(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScenario(t, kind.source, kind.target)
+			s.inject("source", faultNamed(t, imaptest.SourceFaults(), "listing is refused"))
+			s.inject("target", faultNamed(t, imaptest.TargetFaults(), "is emptied for the second connection"))
 			s.lies = false // all of it has to be mended
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()

@@ -35,7 +35,7 @@ func (c *copier) land(ctx context.Context) error {
 	if f.sent.whole && out[0].err != nil {
 		return c.split(ctx, f)
 	}
-	if c.doubt(out); len(c.air) > 0 && !plainly(out) {
+	if c.doubt(out); len(c.air) > 0 && !plainly(out) || anyRefused(out) {
 		return c.settleLast(ctx, f, func() error { return c.take(ctx, f.list, validity, out) })
 	}
 	defer f.free()
@@ -118,6 +118,10 @@ func (c *copier) singly(ctx context.Context, list []parcel) error {
 // plainly tells that all were stored and where: nothing is left to be done.
 func plainly(out []outcome) bool {
 	return !slices.ContainsFunc(out, func(o outcome) bool { return o.err != nil || o.uid == 0 })
+}
+
+func anyRefused(out []outcome) bool {
+	return slices.ContainsFunc(out, func(o outcome) bool { return o.err != nil })
 }
 
 // regain goes on after the target's connection was lost with flights in the

@@ -61,6 +61,7 @@ type pass struct {
 
 	limit int64        // of a message, bytes
 	held  atomic.Int64 // new messages in memory
+	cuts  atomic.Int32 // see heard
 
 	sameTarget bool // the target's mailbox is the one of the pass before
 

@@ -292,6 +292,8 @@ func TestVerdict(t *testing.T) {
 		"8-bit header, crossed out":    {"S: \xc3\xa4\r\n\r\nb", "S: XX\r\n\r\nb", altered},
 		"that and line ends":           {"S: \xe4\n\nb", "S: X\r\n\r\nb", altered},
 		"8-bit header, another letter": {"S: \xe4\r\n\r\nb", "S: \xe5\r\n\r\nb", wrong},
+		"8-bit header, and NUL kept":   {"S: \xe4\r\n\r\n\x00b", "S: X\r\n\r\n\x00b", altered},
+		"and NUL, and another letter":  {"S: \xe4\r\n\r\n\x00b", "S: \xe5\r\n\r\n\x00b", wrong},
 		"8-bit text, crossed out":      {"S: s\r\n\r\n\xe4", "S: s\r\n\r\nX", wrong},
 		"8-bit header, line ends lost": {"S: \xe4\r\n\r\nb", "S: \xe4\n\nb", wrong},
 	}

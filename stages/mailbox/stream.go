@@ -29,7 +29,7 @@ func (c *copier) large(ctx context.Context, m meta) error {
 		if err := c.intend([]meta{m}); err != nil {
 			return err
 		}
-		source, err := c.stream(ctx, m)
+		source, err := c.stream(ctx, m, nil)
 		if err == nil {
 			return nil
 		}
@@ -44,6 +44,7 @@ func (c *copier) large(ctx context.Context, m meta) error {
 			return rerr
 		}
 		if landed {
+			c.heard(m.uid, nil)
 			return nil
 		}
 		if try >= 2 {
@@ -57,8 +58,9 @@ func (c *copier) large(ctx context.Context, m meta) error {
 
 const holdBack = 4096
 
-// stream is one try of large. source tells whose error it is.
-func (c *copier) stream(ctx context.Context, m meta) (source bool, err error) {
+// stream is one try of large. source tells whose error it is. said is what the
+// target said to the message as a plain literal; then it goes out as a literal8.
+func (c *copier) stream(ctx context.Context, m meta, said error) (source bool, err error) {
 	src, err := c.lane.source()
 	if err != nil {
 		return true, err
@@ -72,7 +74,7 @@ func (c *copier) stream(ctx context.Context, m meta) (source bool, err error) {
 	}
 	var s *streaming
 	for try := 0; try == 0 || try == 1 && err == nil && s.notice; try++ { // a notice once, and then again
-		s = &streaming{c: c, dst: dst, m: m, gate: make(chan bool, 1), end: make(chan struct{})}
+		s = &streaming{c: c, dst: dst, m: m, literal8: said != nil, gate: make(chan bool, 1), end: make(chan struct{})}
 		err = src.bodies(strconv.FormatUint(uint64(m.uid), 10), "BODY.PEEK[]", s.take)
 	}
 	s.gate <- err == nil
@@ -97,10 +99,18 @@ func (c *copier) stream(ctx context.Context, m meta) (source bool, err error) {
 	if err != nil {
 		return true, err
 	}
+	if said != nil {
+		c.heard(m.uid, s.err)
+	}
 	if s.err != nil {
 		return false, s.err
 	}
-	return false, c.settleOne(ctx, parcel{meta: s.m, flags: s.flags, digest: s.digest.sum()}, s.validity, s.out, s.size)
+	p := s.parcel()
+	p.digest, p.encoded, p.said = s.digest.sum(), s.parts.binary || !s.whole, said
+	if c.wantsLiteral8(p, s.out.err) {
+		return c.stream(ctx, m, s.out.err)
+	}
+	return false, c.settleOne(ctx, p, s.validity, s.out, s.size)
 }
 
 // streaming is a large message on its way: the source's reader writes it into
@@ -113,10 +123,13 @@ type streaming struct {
 	end      chan struct{}
 	begun    bool
 	notice   bool // instead of the message
+	literal8 bool
 	tooLarge int64
 	size     int64
 	flags    string
 	digest   *digester
+	parts    encodings
+	whole    bool // read to its end
 	validity uint32
 	out      outcome
 	err      error
@@ -142,7 +155,7 @@ func (s *streaming) take(uid uint32, size int64, lit io.Reader) error {
 	pr, pw := io.Pipe()
 	go s.append(pr)
 	hold := min(size, holdBack)
-	_, err := copyAll(io.MultiWriter(s.digest, pw), io.LimitReader(lit, size-hold))
+	_, err := copyAll(io.MultiWriter(s.digest, &s.parts, pw), io.LimitReader(lit, size-hold))
 	last := make([]byte, hold)
 	if err == nil {
 		_, err = io.ReadFull(lit, last)
@@ -152,6 +165,8 @@ func (s *streaming) take(uid uint32, size int64, lit io.Reader) error {
 		return nil // the source's own error, if it is one, comes by itself
 	}
 	_, _ = s.digest.Write(last)
+	_, _ = s.parts.Write(last)
+	s.whole = true
 	go func() { // the rest only after the OK
 		if <-s.gate {
 			_, _ = pw.Write(last)
@@ -163,10 +178,14 @@ func (s *streaming) take(uid uint32, size int64, lit io.Reader) error {
 	return nil
 }
 
+func (s *streaming) parcel() parcel {
+	return parcel{meta: s.m, flags: s.flags, literal8: s.literal8}
+}
+
 func (s *streaming) append(pr *io.PipeReader) {
 	defer close(s.end)
 	q, _ := quote(s.c.job.st.Target)
-	s.validity, s.out, s.err = s.dst.appendOne(q, s.flags, s.m, s.size, func(w io.Writer) error {
+	s.validity, s.out, s.err = s.dst.appendOne(q, s.parcel(), s.size, func(w io.Writer) error {
 		buf := make([]byte, chunk)
 		for {
 			n, err := pr.Read(buf)

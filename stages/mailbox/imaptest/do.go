@@ -9,7 +9,7 @@ import (
 )
 
 // changing are the commands that change a mailbox.
-var changing = []string{"SELECT", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE", "APPEND", "STORE", "EXPUNGE", "COPY", "MOVE", "SETACL", "SETMETADATA"}
+var changing = []string{"SELECT", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE", "APPEND", "APPEND8", "STORE", "EXPUNGE", "COPY", "MOVE", "SETACL", "SETMETADATA"}
 
 func (v *session) moment(c command, early bool) *Moment {
 	verb, rest := verbOf(c.line)
@@ -29,7 +29,7 @@ func (v *session) do(c command) bool {
 	if slices.Contains(changing, m.Verb) || m.Verb == "CLOSE" && v.writable || strings.Contains(c.line, "BODY[") {
 		s.changes = append(s.changes, c.line)
 	}
-	if m.Verb == "APPEND" {
+	if m.Verb == "APPEND" || m.Verb == "APPEND8" {
 		m.parcels()
 	}
 	due := s.due(m.Verb, false)
@@ -95,7 +95,7 @@ func (v *session) execute(m *Moment) {
 		v.folder = nil
 	case "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE":
 		v.tree(m)
-	case "APPEND":
+	case "APPEND", "APPEND8":
 		v.append(m)
 	case "BODY", "HEADER", "META":
 		v.fetch(m)

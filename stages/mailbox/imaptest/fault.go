@@ -45,7 +45,8 @@ type Moment struct {
 	Open    int      // connections at this moment
 
 	// Verb is the command's word, "UID" left out, and GREETING before all.
-	// FETCH is told as BODY, HEADER or META, by what is asked for.
+	// FETCH is told as BODY, HEADER or META, by what is asked for, and APPEND of
+	// a literal8 as APPEND8.
 	Verb string
 	Line string // as it was sent, without tag and literals
 	// Messages are those of an APPEND; what Before leaves of them is stored.
@@ -160,6 +161,7 @@ const (
 	goOn verdict = iota
 	refuse
 	hangUp
+	drop // in the middle of the literal
 )
 
 // early asks the faults that strike before a literal is read.
@@ -178,7 +180,7 @@ func (v *session) early(c command) verdict {
 	case len(due) == 0:
 		return goOn
 	case m.Drop:
-		return hangUp
+		return drop
 	}
 	if !m.answer() {
 		return hangUp
@@ -193,6 +195,9 @@ func verbOf(line string) (verb, rest string) {
 	if verb == "UID" {
 		verb, rest, _ = strings.Cut(rest, " ")
 		verb = strings.ToUpper(verb)
+	}
+	if verb == "APPEND" && strings.Contains(rest, "~{") {
+		verb = "APPEND8"
 	}
 	if verb == "FETCH" {
 		switch up := strings.ToUpper(rest); {

@@ -42,6 +42,12 @@ func (v *session) append(m *Moment) {
 	case len(m.command.lits) > 1 && !v.s.has("MULTIAPPEND"):
 		m.Refuse("BAD", "one message at a time")
 		return
+	case v.refusesPlain(m):
+		m.Refuse("NO", "Message contains NUL characters or bare newlines")
+		return
+	case m.Verb == "APPEND8" && !v.s.has("BINARY"):
+		m.Refuse("BAD", "what is a ~?")
+		return
 	}
 	first := f.next
 	for _, msg := range m.Messages {
@@ -123,7 +129,7 @@ func (v *session) fetch(m *Moment) {
 	list, numbers := v.asked(m.text(0))
 	for i, msg := range list {
 		if msg.modseq > since {
-			m.Untagged = append(m.Untagged, Fetched(numbers[i], *msg, items...))
+			m.Untagged = append(m.Untagged, v.asLiteral8(Fetched(numbers[i], *msg, items...), msg.Body))
 		}
 	}
 }

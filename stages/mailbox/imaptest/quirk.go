@@ -68,6 +68,12 @@ func (s *Server) Complaints() []string {
 	return append([]string(nil), s.complaints...)
 }
 
+func (s *Server) complain(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.complaints = append(s.complaints, text)
+}
+
 // Quota is what the account may hold; 0 is no limit.
 func (a *Account) Quota(bytes int) {
 	a.s.mu.Lock()

@@ -83,12 +83,20 @@ func (v *session) read() (c command, err error) {
 			return c, nil
 		}
 		c.line += line[:strings.LastIndexByte(line, '{')] + fmt.Sprintf("{%d}", len(c.lits))
+		if plus && strings.Contains(line, "~{") {
+			v.s.complain("a literal8 came that nobody had asked for")
+		}
 		if n > maxBody {
 			return c, fmt.Errorf("a literal of %d bytes", n)
 		}
 		if !refused {
 			switch v.early(c) {
 			case hangUp:
+				return c, errRefusedEarly
+			case drop:
+				if !plus {
+					_, _ = io.WriteString(v.conn, "+ go on\r\n") // the other side may be gone
+				}
 				_, _ = io.CopyN(io.Discard, v.br, n/2)
 				return c, errRefusedEarly
 			case refuse:
