@@ -77,7 +77,7 @@ func (d *differ) end() { d.upTo(1<<32 - 1) }
 // allows.
 func (l *lane) diff(src *session, j *job) error {
 	st := j.st
-	if st.Complete && st.ModSeq != 0 && j.box.modseq != 0 && st.Next != 0 {
+	if st.Complete && st.ModSeq != 0 && j.box.modseq >= st.ModSeq && st.Next != 0 { // else they were lost, and count anew
 		done, err := l.diffSince(src, j)
 		if done || err != nil {
 			return err
