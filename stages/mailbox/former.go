@@ -21,7 +21,7 @@ import (
 // madeAnew parts a folder from what it was before, where that is to be told.
 func (r *pass) madeAnew(ctx context.Context, j *job) error {
 	was := j.st
-	if !j.renumbered() || j.replaced() || was.uids.n == 0 || r.Options.CatchUp {
+	if !j.renumbered() || j.replaced() || was.uids.n == 0 || r.home {
 		return nil
 	}
 	old := r.vanished(j.source.wire, j.key, was)
@@ -35,7 +35,7 @@ func (r *pass) madeAnew(ctx context.Context, j *job) error {
 	}
 	r.mu.Lock() // other lanes find others
 	defer r.mu.Unlock()
-	was.Nameless, was.Orphans, was.Resent, was.Skipped, was.Notes = true, nil, nil, nil, nil
+	was.Nameless, was.Orphans, was.Resent = true, nil, nil
 	key := r.newKey(j.source.wire)
 	if key != j.source.wire {
 		now.Name = j.source.wire
@@ -66,6 +66,14 @@ func (r *pass) former(jobs []*job) (former, others []*job) {
 	return former, others
 }
 
+// before lists what a folder was before it was made anew.
+func (r *pass) before(j *job) []*job {
+	r.mu.Lock() // other lanes may add to it
+	former, _ := r.former(r.jobs)
+	r.mu.Unlock()
+	return slices.DeleteFunc(former, func(old *job) bool { return !j.succeeds(old) })
+}
+
 // copies are what the target has of a folder as it was before, in order.
 type copies []ourCopy
 
@@ -78,13 +86,7 @@ type ourCopy struct {
 // formerCopies lists what a folder of the target holds of the source's as it was
 // before that was made anew: what a match by content finds need not be guessed.
 func (r *pass) formerCopies(ctx context.Context, j *job) (all copies, err error) {
-	r.mu.Lock() // other lanes may add to it
-	former, _ := r.former(r.jobs)
-	r.mu.Unlock()
-	for _, old := range former {
-		if !j.succeeds(old) {
-			continue
-		}
+	for _, old := range r.before(j) {
 		var list copies
 		for e := range old.st.uids.all() {
 			if e.target != 0 {

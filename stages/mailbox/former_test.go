@@ -1,9 +1,18 @@
 package mailbox_test
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
+
+	"godwit/stages/mailbox"
 )
 
 // TestMadeAnew proves that a folder which the source's user deletes and makes
@@ -75,6 +84,28 @@ func TestMadeAnew(t *testing.T) {
 			},
 			want: inFolders{"INBOX": "x 1", "A": "own 3"},
 		},
+		"and has the same messages, with flags of now": {
+			before: inFolders{"INBOX": "x", "A": "1 2"}, crashes: true,
+			users: func(s *scene) {
+				s.flag(s.source, "A", "1")
+				s.pass()
+				s.flag(s.target, "A", "2")
+				s.anew("A")
+				for _, text := range []string{"1", "2"} {
+					s.source.add("A", mail(text, "s", text), day)
+				}
+			},
+			want: inFolders{"INBOX": "x", "A": "1 2!"},
+		},
+		"and has a twin of another date": {
+			before: inFolders{"INBOX": "x", "A": "1"}, crashes: true,
+			users: func(s *scene) {
+				s.flag(s.target, "A", "1")
+				s.anew("A")
+				s.source.add("A", mail("1", "s", "1"), day.Add(time.Hour))
+			},
+			want: inFolders{"INBOX": "x", "A": "1"},
+		},
 		"not at all, but deleted, and replaced at the target": {
 			before: inFolders{"INBOX": "x", "A": "1 2"}, crashes: true,
 			users: func(s *scene) {
@@ -89,6 +120,108 @@ func TestMadeAnew(t *testing.T) {
 	})
 }
 
+// TestMadeAnewInCatchUp proves that a catch-up deletes nothing of a folder made
+// anew, and that a full pass after it deletes what is to be, and no more.
+func TestMadeAnewInCatchUp(t *testing.T) {
+	again := func(catchUp bool) func(*scene) {
+		return func(s *scene) {
+			s.move(s.source, "A", "1", "INBOX")
+			s.anew("A")
+			s.move(s.source, "INBOX", "1", "A")
+			s.source.add("A", mail("3", "s", "3"), day)
+			s.p.Options.CatchUp = catchUp
+		}
+	}
+	full := func(s *scene) {
+		had := len(s.target.in("A"))
+		s.pass()
+		if n := len(s.target.in("A")); n < had {
+			s.t.Errorf("the catch-up left %d messages of %d", n, had)
+		}
+		s.p.Options.CatchUp = false
+	}
+	playAll(t, map[string]found{
+		"and never before": {
+			before: inFolders{"INBOX": "x", "A": "1 2"}, crashes: true,
+			users: again(true), then: full,
+			want: inFolders{"INBOX": "x", "A": "1 3"},
+		},
+		"after a pass that crashed": {
+			before: inFolders{"INBOX": "x", "A": "1 2"}, crashes: true,
+			users: again(false),
+			then: func(s *scene) {
+				s.p.Options.CatchUp = true
+				full(s)
+			},
+			want: inFolders{"INBOX": "x", "A": "1 3"},
+		},
+	})
+}
+
+// TestMadeAnewAndMaxDelete proves that what moved out of a folder that was made
+// anew is no deletion, and that what was deleted with it waits for a person, also
+// after a crash.
+func TestMadeAnewAndMaxDelete(t *testing.T) {
+	var all []string
+	for i := range 10 {
+		all = append(all, fmt.Sprint(i))
+	}
+	texts := strings.Join(all, " ")
+	few := func(s *scene) { s.p.Options.MaxDelete = 0.1 }
+	playAll(t, map[string]found{
+		"moved": {
+			before: inFolders{"INBOX": "x", "A": texts}, crashes: true,
+			users: func(s *scene) {
+				few(s)
+				for _, text := range all {
+					s.move(s.source, "A", text, "INBOX")
+				}
+				s.anew("A")
+			},
+			want: inFolders{"INBOX": "x " + texts, "A": ""},
+		},
+		"deleted": {
+			before: inFolders{"INBOX": "x", "A": texts}, crashes: true, stops: true,
+			users: func(s *scene) {
+				few(s)
+				s.anew("A")
+			},
+			then: func(s *scene) {
+				if _, err := s.p.Run(s.t.Context()); !errors.Is(err, mailbox.ErrTooManyDeletions) {
+					s.t.Errorf("got %v", err)
+				}
+				if n := len(s.target.in("A")); n != len(all) {
+					s.t.Errorf("%d messages are left of %d", n, len(all))
+				}
+				s.p.Options.MaxDelete = 1
+			},
+			want: inFolders{"INBOX": "x", "A": ""},
+		},
+	})
+}
+
+// TestMadeAnewAndRolledBack proves that nothing of a folder of before is an
+// arrival at the target.
+func TestMadeAnewAndRolledBack(t *testing.T) {
+	playAll(t, map[string]found{"": {
+		before: inFolders{"INBOX": "x", "A": "1 2 3"}, crashes: true,
+		users: func(s *scene) {
+			s.move(s.source, "A", "1", "INBOX")
+			s.anew("A")
+			s.source.add("A", mail("4", "s", "4"), day)
+		},
+		then: func(s *scene) {
+			s.must(s.target.Create("B", nil).Wait())
+			s.target.add("B", mail("new", "s", "new"), day)
+			back := mailbox.Back{Source: s.p.Source, Target: s.p.Target, Store: s.p.Store}
+			if found, err := back.Look(s.t.Context()); err != nil || found.Waiting != 1 {
+				s.t.Errorf("%d arrivals, %v; want 1", found.Waiting, err)
+			}
+		},
+		want: inFolders{"INBOX": "x 1", "A": "4", "B": "new"},
+	}})
+}
+
 // anew deletes a folder of the source and makes it anew.
 func (s *scene) anew(folder string) {
 	s.t.Helper()
@@ -99,4 +232,22 @@ func (s *scene) anew(folder string) {
 func (s *scene) flag(c client, folder string, texts ...string) {
 	s.t.Helper()
 	s.each(c, folder, texts, func(m shown) { c.set(m.uid, imap.FlagFlagged) })
+}
+
+// strays lists what the ledger holds of folders that are no more.
+func (m *memory) strays(t interface{ Fatal(...any) }) (keys []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var folders []string
+	if err := json.Unmarshal(m.data["folders"], &folders); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range slices.Sorted(maps.Keys(m.data)) {
+		parts := strings.Split(key, "/")
+		known := len(parts) == 1 || slices.Contains(folders, parts[1])
+		if !known || parts[0] == "intent" || strings.Contains(string(m.data[key]), `"Nameless":true`) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }

@@ -134,6 +134,8 @@ type life struct {
 	touched        map[string]string // by body, what the target's user did: flagged, deleted, moved
 	own            []string          // the target's user's bodies
 	forgetful      bool              // the ledger must not be lost any more
+	lost           bool              // it was, and no pass has come to its end since
+	flagged        bool              // by the source's user, since the last such pass
 }
 
 const mine = "Mine" // the target's user's own folder
@@ -157,13 +159,7 @@ func (l *life) live(source, target mailbox.Endpoint) {
 	}}
 	l.pass(p, store)
 	for range rapid.IntRange(1, 3).Draw(l.T, "rounds") {
-		for range rapid.IntRange(0, 6).Draw(l.T, "actions") {
-			l.act("at the source", map[string]func(){
-				"arrive": l.arrive, "delete": l.delete, "move": l.move, "move another": l.move, "flag": l.flag, "copy": l.copyOne,
-				"rename a folder": l.renameFolder, "delete a folder": l.deleteFolder, "create a folder": l.createFolder,
-				"make a folder anew": l.makeAnew,
-			})
-		}
+		l.goOn(6, "")
 		there := rapid.IntRange(0, 3).Draw(l.T, "actions there")
 		for range there {
 			l.act("at the target", map[string]func(){
@@ -172,13 +168,16 @@ func (l *life) live(source, target mailbox.Endpoint) {
 		}
 		l.pass(p, store)
 		if !l.forgetful && l.chance(6, "the ledger is lost") {
-			store = newMemory() // between passes: what happens then is not known to be Godwit's
-			p.Store = store
+			store = newMemory()
+			p.Store, l.lost = store, true
 			l.pass(p, store)
 		}
 	}
 	l.pass(p, store)
 	verified(l.T, p, "content")
+	if keys := store.strays(l.T); len(keys) > 0 {
+		l.Fatalf("the ledger keeps %q", keys)
+	}
 	l.judge(p)
 }
 
@@ -187,7 +186,12 @@ func (l *life) pass(p mailbox.Pass, store *memory) {
 	_, err := l.target.Select("INBOX", nil).Wait() // Dovecot ends a session whose open folder goes
 	l.target.must(err)
 	changes := l.before()
-	if l.chance(4, "it crashes") {
+	untouched := func() {
+		if n := l.before(); n != changes {
+			l.Fatalf("the source was changed %d times", n-changes)
+		}
+	}
+	for l.chance(4, "it crashes") {
 		left := rapid.IntRange(1, 16).Draw(l.T, "at write")
 		store.crash = func(bool) error {
 			if left--; left == 0 {
@@ -199,14 +203,31 @@ func (l *life) pass(p mailbox.Pass, store *memory) {
 			l.Fatalf("pass: %v", err)
 		}
 		store.crash = nil
+		untouched()
+		if l.tell("crash"); !l.lost && !l.flagged && l.chance(2, "life goes on") {
+			l.goOn(3, "flag") // of a flag that was carried and not noted, nothing is known
+			changes = l.before()
+		}
 	}
 	res := run(l.T, p)
 	l.tell(fmt.Sprintf("pass: %d copied, %d there, %d updated, %d moved, %d renamed, %d deleted, %v", res.Copied, res.AlreadyThere, res.Updated, res.Moved, res.Renamed, res.Deleted, res.Notes))
 	for _, d := range res.Differs {
 		l.Fatalf("read back: %+v", d)
 	}
-	if n := l.before(); n != changes {
-		l.Fatalf("the source was changed %d times", n-changes)
+	untouched()
+	l.lost, l.flagged = false, false
+}
+
+// goOn has the source's user do up to n things, but for one.
+func (l *life) goOn(n int, but string) {
+	for range rapid.IntRange(0, n).Draw(l.T, "actions") {
+		actions := map[string]func(){
+			"arrive": l.arrive, "delete": l.delete, "move": l.move, "move another": l.move, "flag": l.flag, "copy": l.copyOne,
+			"rename a folder": l.renameFolder, "delete a folder": l.deleteFolder, "create a folder": l.createFolder,
+			"make a folder anew": l.makeAnew,
+		}
+		delete(actions, but)
+		l.act("at the source", actions)
 	}
 }
 
@@ -447,6 +468,7 @@ func (l *life) copyOne() {
 }
 
 func (l *life) flag() {
+	l.flagged = true
 	if m := l.pick(l.source, anything); m.uid != 0 {
 		op := rapid.SampledFrom([]imap.StoreFlagsOp{imap.StoreFlagsAdd, imap.StoreFlagsDel}).Draw(l.T, "op")
 		flag := rapid.SampledFrom([]imap.Flag{imap.FlagSeen, imap.FlagAnswered, "$Later"}).Draw(l.T, "flag")

@@ -26,7 +26,14 @@ func WriteReceipt(ctx context.Context, kept Kept, w *receipt.Writer, others []Sk
 	if err != nil {
 		return 0, err
 	}
-	carried := map[string]bool{}
+	carried, places := map[string]bool{}, map[string]bool{}
+	for _, key := range keys {
+		st, err := loadFolder(ctx, kept, key)
+		if err != nil {
+			return 0, err
+		}
+		places[st.Target] = places[st.Target] || !st.Nameless
+	}
 	for _, key := range keys {
 		st, err := loadFolder(ctx, kept, key)
 		if err == nil {
@@ -41,6 +48,9 @@ func WriteReceipt(ctx context.Context, kept Kept, w *receipt.Writer, others []Sk
 		}
 		if st.Target == "" || p.Name == "" || p.Frozen.Next == 0 && st.uids.n == 0 {
 			continue // it has nothing, or is named as a whole
+		}
+		if st.Nameless && places[st.Target] {
+			continue // it was made anew: the sums tell
 		}
 		carried[p.Name] = true
 		frozen += int(p.Frozen.Messages)

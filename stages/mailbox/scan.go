@@ -87,7 +87,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := l.pass.madeAnew(ctx, j); err != nil {
 		return err
 	}
-	if err := j.revalidate(); err != nil {
+	if err := j.revalidate(l.pass.home); err != nil {
 		return err
 	}
 	if f := j.seenBefore; f != nil { // another folder is open now, and nothing is to be asked
@@ -97,7 +97,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := l.diff(src, j); err != nil {
 		return err
 	}
-	if !j.exists || l.pass.Options.CatchUp {
+	if !j.exists || l.pass.Options.CatchUp && len(l.pass.before(j)) == 0 {
 		return nil
 	}
 	if j.target.messages > 0 && (j.reset || j.st.Matching || j.st.uids.n == 0 && !j.st.Complete) {
@@ -160,8 +160,9 @@ func (l *lane) left(ctx context.Context, j *job) error {
 	return put(ctx, l.pass.Store, changes)
 }
 
-// revalidate drops the map where either side has renumbered its messages.
-func (j *job) revalidate() error {
+// revalidate drops the map where either side has renumbered its messages. On the
+// way home what is not to be carried stays so, wherever that would go to.
+func (j *job) revalidate(home bool) error {
 	st := j.st
 	if j.box.validity == 0 {
 		return errors.New("the source tells no UIDVALIDITY: its messages cannot be told apart")
@@ -170,7 +171,13 @@ func (j *job) revalidate() error {
 		if j.replaced() {
 			st.Orphans, st.TargetNext, st.rewound = nil, 0, false
 		}
-		st.uids, st.Skipped, st.Notes = uidMap{}, nil, folderNotes(st.Notes)
+		var left uidMap
+		for e := range st.uids.all() {
+			if home && !j.renumbered() && e.target == 0 {
+				left.push(run{e.source, 0, 1, e.flags})
+			}
+		}
+		st.uids, st.Skipped, st.Notes = left, nil, folderNotes(st.Notes)
 		st.Bytes = 0
 		st.Complete, j.reset = false, true
 		st.Folded = st.next
