@@ -64,6 +64,9 @@ func (r *pass) makeWay(ctx context.Context, j *job, todo []*job) error {
 func (r *pass) renameFolder(ctx context.Context, j *job) error {
 	old, wire := j.st.Target, j.wants
 	if old == wire { // it came with its parent
+		j.st.Renamed = false
+		j.path = r.place.space.split(wire)
+		j.noteName()
 		return nil
 	}
 	taken := r.place.find(wire) != nil // then it may be free in the end, or in the next pass

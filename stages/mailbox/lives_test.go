@@ -73,6 +73,17 @@ func TestFoundInLives(t *testing.T) {
 			},
 			want: inFolders{"INBOX": "x", "A": "2", "B": "own"},
 		},
+		"what is below a folder that is renamed is not noted as elsewhere": {
+			before: inFolders{"INBOX": "x", "A": "1", "A/below": "2"},
+			users: func(s *scene) {
+				s.must(s.source.Rename("A", "B", nil).Wait())
+				s.pass()
+				if _, notes, err := s.p.Named(s.t.Context()); err != nil || len(notes) > 0 {
+					s.t.Errorf("notes %v, %v; want none", notes, err)
+				}
+			},
+			want: inFolders{"INBOX": "x", "B": "1", "B/below": "2"},
+		},
 		"a folder that both users rename keeps its place while another gets its name": {
 			before: inFolders{"INBOX": "x", "A": "1 2"},
 			users: func(s *scene) {
