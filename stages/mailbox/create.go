@@ -129,7 +129,7 @@ func (r *pass) unlisted(j *job, b box) error {
 	if r.Options.CatchUp {
 		return fmt.Errorf("folder %q: the target has it but did not list it", safe(j.name))
 	}
-	return r.lanes[0].rematch(r.ctx, j)
+	return r.lanes[0].rematch(r.ctx, j, 1)
 }
 
 // made notes that the folder is there now.

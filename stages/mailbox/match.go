@@ -11,12 +11,12 @@ import (
 )
 
 // rematch finds out which messages of the source the target holds already,
-// where there is no map: a lost ledger, a target filled by somebody else, a
-// side that renumbered. Message-ID and Date find the candidates, the content
+// from a UID on, where no map tells: a lost or an old ledger, a target filled by
+// somebody else, a side that renumbered. Message-ID and Date find the candidates, the content
 // decides, and what is there twice is matched twice. Each part is written down
 // as it is found; until all are, the state says so, and a crash begins anew
 // with the rest.
-func (l *lane) rematch(ctx context.Context, j *job) error {
+func (l *lane) rematch(ctx context.Context, j *job, from uint32) error {
 	src, err := l.source()
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func (l *lane) rematch(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	there, err := dst.heads([]string{"1:*"})
+	there, err := dst.heads([]string{strconv.FormatUint(uint64(from), 10) + ":*"})
 	if err != nil {
 		return err
 	}

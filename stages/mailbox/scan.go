@@ -100,8 +100,8 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if !j.exists || l.pass.Options.CatchUp && len(l.pass.before(j)) == 0 {
 		return nil
 	}
-	if j.target.messages > 0 && (j.reset || j.st.Matching || j.st.uids.n == 0 && !j.st.Complete) {
-		if err := l.rematch(ctx, j); err != nil {
+	if from := j.unknownFrom(); from != 0 {
+		if err := l.rematch(ctx, j, from); err != nil {
 			return err
 		}
 	}
@@ -189,6 +189,21 @@ func (j *job) revalidate(home bool) error {
 		st.TargetValidity = 0
 	}
 	return nil
+}
+
+// unknownFrom is the UID from which on the target's folder may hold what is new
+// at the source, 0 for none. With a map, that is what was carried after a ledger
+// was saved that is in its place again; without one, all.
+func (j *job) unknownFrom() uint32 {
+	st := j.st
+	switch {
+	case j.target.messages == 0:
+	case j.reset || st.Matching || st.uids.n == 0 && !st.Complete:
+		return 1
+	case st.TargetNext != 0 && j.target.next > st.TargetNext && len(j.fresh) > 0:
+		return st.TargetNext
+	}
+	return 0
 }
 
 // renumbered tells whether the source has another folder than before, or has

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -378,6 +379,35 @@ func TestSourceRestored(t *testing.T) {
 		t.Errorf("got %+v", res)
 	}
 	same(t, p.Source, target)
+	p.Options.Final = true
+	run(t, p)
+	verified(t, p, "content")
+}
+
+// TestOldLedger proves that what was copied after a ledger was saved is not
+// copied again when that ledger is in its place once more.
+func TestOldLedger(t *testing.T) {
+	source, target := startMemory(t, modern...).account(t), startMemory(t, modern...).account(t)
+	c := dial(t, source)
+	fill := func(from, to int) {
+		for i := from; i < to; i++ {
+			c.add("INBOX", mail(fmt.Sprint(i), "s", fmt.Sprint("text ", i)), day)
+		}
+	}
+	store := newMemory()
+	p := mailbox.Pass{Source: source, Target: target, Store: store, Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
+	fill(0, 10)
+	run(t, p)
+	saved := maps.Clone(store.data)
+	fill(10, 15)
+	c.add("INBOX", mail("9", "s", "text 9"), day) // a twin of what both ledgers know
+	run(t, p)
+	store.data = saved
+	fill(15, 18)
+	if res := run(t, p); res.AlreadyThere != 6 || res.Copied != 3 {
+		t.Errorf("got %+v", res)
+	}
+	same(t, source, target)
 	p.Options.Final = true
 	run(t, p)
 	verified(t, p, "content")
