@@ -48,6 +48,9 @@ func hostile() []mail {
 	add("")
 	add("Subject: all octets\r\n\r\n" + everyOctet() + "\r\n")
 	add("\xef\xbb\xbfSubject: a byte order mark\r\n\r\nbody\r\n")
+	add("Subject: NUL and \xe4 in the header\r\n\r\none\x00two\r\n")
+	add("Subject: 5 MB of NUL\r\n\r\n" + strings.Repeat(strings.Repeat("\x00", 76)+"\r\n", 5<<20/78+1))
+	add("Subject: NUL in a binary part\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\x00\r\n--b--\r\n")
 	add("\xff\xfeS\x00u\x00b\x00j\x00e\x00c\x00t\x00:\x00 \x00x\x00\r\x00\n\x00")
 	add("\r\nSubject: a blank line first\r\n\r\nbody\r\n")
 	add(" Subject: starts with a blank\r\n\r\nbody\r\n")
@@ -131,8 +134,12 @@ func (c *conn) fillHostile() (mails, names, refused int, err error) {
 		return 0, 0, 0, err
 	}
 	put := func(folder string, m mail) error {
-		err := c.appendSlowly(n.wire(folder), m)
-		switch no := new(refusal); {
+		err := c.appendSlowly(n.wire(folder), m, "")
+		no := new(refusal)
+		if errors.As(err, no) && bytes.ContainsAny(m.body, "\x00\n") { // Cyrus keeps it so, in the body
+			err = c.appendSlowly(n.wire(folder), m, "~")
+		}
+		switch {
 		case errors.As(err, no):
 			refused++
 		case err != nil:
@@ -169,12 +176,13 @@ func (c *conn) fillHostile() (mails, names, refused int, err error) {
 	return mails, names, refused, nil
 }
 
-// appendSlowly sends one message as every server takes it.
-func (c *conn) appendSlowly(wire string, m mail) error {
+// appendSlowly sends one message as every server takes it; kind is "~" for a
+// literal8 (RFC 3516), which not every server does.
+func (c *conn) appendSlowly(wire string, m mail, kind string) error {
 	if err := c.net.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	tag := c.send(fmt.Sprintf("APPEND %s (%s) %q {%d}", quote(wire), strings.Join(m.flags, " "), m.date.Format("_2-Jan-2006 15:04:05 -0700"), len(m.body)))
+	tag := c.send(fmt.Sprintf("APPEND %s (%s) %q %s{%d}", quote(wire), strings.Join(m.flags, " "), m.date.Format("_2-Jan-2006 15:04:05 -0700"), kind, len(m.body)))
 	if err := c.out.Flush(); err != nil {
 		return err
 	}

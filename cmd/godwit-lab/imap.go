@@ -217,6 +217,11 @@ func (c *conn) value(first byte) (value, error) {
 		return c.quoted()
 	case '{':
 		return c.literal()
+	case '~': // a literal8, RFC 3516
+		if next, err := c.in.Peek(1); err == nil && next[0] == '{' {
+			_, _ = c.in.Discard(1) // it is there
+			return c.literal()
+		}
 	}
 	return c.atom(first)
 }
