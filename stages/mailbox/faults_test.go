@@ -361,3 +361,30 @@ func TestFilledInTheVoid(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyLeavesAFolderBehind lets the source refuse a folder that it has
+// opened before: a pass names it and goes on, but nobody is switched without it.
+func TestNobodyLeavesAFolderBehind(t *testing.T) {
+	s := newScenario(t, imaptest.Full, imaptest.Full)
+	s.pass.Options.Final = false
+	run(t, s.pass)
+	s.from.Add("Work", letter(200))
+	s.from.Add("INBOX", letter(13))
+	s.source.Inject(imaptest.Fault{On: "EXAMINE", Before: func(m *imaptest.Moment) {
+		if strings.Contains(m.Line, "Work") {
+			m.Refuse("NO", "cannot open")
+		}
+	}})
+	unreadable := func(n mailbox.Skipped) bool { return n.Folder == "Work" && n.Reason == mailbox.Unreadable }
+	if res := run(t, s.pass); res.Copied != 1 || !slices.ContainsFunc(res.Skipped, unreadable) {
+		t.Errorf("a pass: %+v", res)
+	}
+	s.pass.Options.Final = true
+	if _, err := s.pass.Run(t.Context()); err == nil || !strings.Contains(err.Error(), `folder "Work"`) || !strings.Contains(err.Error(), "cannot open") {
+		t.Errorf("the final pass: %v", err)
+	}
+	s.source.Heal()
+	if res := run(t, s.pass); res.Copied != 1 || len(res.Skipped) > 0 || len(res.Differs) > 0 {
+		t.Errorf("a final pass afterwards: %+v", res)
+	}
+}

@@ -72,8 +72,11 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	} else {
 		b, src, err = l.look(src, j.source.wire)
 	}
-	shut := errors.Is(err, errShut) && j.st.SourceValidity == 0 // one that has opened before will do so again
-	if _, no := refused(err); (no && !errors.Is(err, ErrBusy)) || errors.Is(err, errName) || shut {
+	opened := j.st.SourceValidity != 0 // before, so it will do so again
+	shut := errors.Is(err, errShut) && !opened
+	_, no := refused(err)
+	no = no && !errors.Is(err, ErrBusy) && !(opened && l.pass.Options.Final) // nobody is switched without it
+	if no || errors.Is(err, errName) || shut {
 		j.st.skip(Skipped{Folder: j.name, Reason: Unreadable, Detail: err.Error()})
 		return nil
 	}
