@@ -36,6 +36,7 @@ type session struct {
 	nc      net.Conn
 	box     box           // the folder that is open, if any
 	opening *opening      // of a folder that is not open yet
+	last    *opening      // the one sent last
 	out     *bufio.Writer // of messages
 	early   *overview     // the folders, listed with the sign-in
 

@@ -1,6 +1,8 @@
 package mailbox
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,16 +10,22 @@ import (
 
 // present finds out whether the target still has what was verified before.
 // What it does not was removed there, unless it is more than MaxDelete.
-func (c *checking) present(final bool) (removed bool, err error) {
+func (c *checking) present(ctx context.Context, final bool) (removed bool, err error) {
 	st, p := c.job.st, c.proofs
 	b := c.job.target
-	if unchanged := b.modseq != 0 && b.seen() == p.Seen; unchanged && !c.job.scanned {
+	if !c.looks() {
+		if st.uids.live() == 0 { // nothing can be missing
+			p.Seen = b.seen()
+		}
 		return false, nil
 	}
-	var there spans
+	there, err := spans(nil), error(nil)
+	if dst, derr := c.lane.target(); c.whole == nil && derr == nil && c.lists(dst) {
+		_, _, err = c.fetchBack(ctx, nil, "")
+	}
 	if c.whole != nil {
 		b, there = c.whole.box, c.whole.uids
-	} else {
+	} else if err == nil {
 		err = c.insist(func() error {
 			dst, err := c.lane.target()
 			if err != nil {
@@ -30,10 +38,11 @@ func (c *checking) present(final bool) (removed bool, err error) {
 			return err
 		})
 	}
-	if err != nil || b.modseq != 0 && b.seen() == p.Seen {
+	replaced := errors.Is(err, errReplaced) || err == nil && b.validity != st.TargetValidity
+	if !replaced && (err != nil || b.modseq != 0 && b.seen() == p.Seen) {
 		return false, err
 	}
-	if b.validity != st.TargetValidity {
+	if replaced {
 		c.differs(proof{}, Missing, "the target folder was replaced")
 		return false, nil
 	}
@@ -64,6 +73,14 @@ func (c *checking) present(final bool) (removed bool, err error) {
 	}
 	st.uids.edit(gone, func(e *entry) bool { e.target = 0; return true })
 	return len(gone) > 0, nil
+}
+
+// looks tells whether the folder has to be looked at: something of ours is in it,
+// and it may have changed since that was last seen.
+func (c *checking) looks() bool {
+	b := c.job.target
+	unchanged := b.modseq != 0 && b.seen() == c.proofs.Seen
+	return c.job.st.uids.live() > 0 && (c.job.scanned || !unchanged)
 }
 
 // searchStep keeps the answer to a search short enough for one line.

@@ -3,7 +3,6 @@ package mailbox
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 )
 
@@ -18,11 +17,13 @@ const (
 type checking struct {
 	*readers
 	job      *job
-	upto     int    // records below are written
-	closing  bool   // the pass is through with the folder: its state is ours
-	last     bool   // that is so in this step
-	whole    *whole // seen in this step; nil: it has to be looked at
-	validity uint32 // of the target
+	upto     int     // records below are written
+	closing  bool    // the pass is through with the folder: its state is ours
+	last     bool    // that is so in this step
+	whole    *whole  // seen in this step; nil: it has to be looked at
+	part     *part   // what comes next, if that is known already
+	asked    *asking // of the target, before the step; may be nil
+	validity uint32  // of the target
 	proofs   *proofs
 	stored   []byte // proofs as they are in the store
 	out      []Skipped
@@ -46,6 +47,7 @@ func (c *checking) step(ctx context.Context, upto int, closing bool) error {
 	if c.job.st.Target == "" || !c.job.here {
 		return nil
 	}
+	defer func() { c.part, c.asked = nil, nil }()
 	c.last, c.whole = closing, nil
 	if err := c.readRecords(ctx, upto, closing); err != nil {
 		return err
@@ -79,26 +81,17 @@ func (c *checking) readRecords(ctx context.Context, upto int, all bool) error {
 		p.Records = upto
 	}
 	for p.Records < upto {
-		var list []sent
-		n := p.Records
-		for ; n < upto && len(list) < readBackMost; n++ {
-			var rec record
-			found, err := getJSON(ctx, c.pass.Store, recordKey(c.job.key, n), &rec)
-			if err != nil {
-				return err
-			}
-			p.Whole = p.Whole && found
-			list = append(list, rec.sent()...)
+		next, err := c.next(ctx, upto, all)
+		if err != nil || next == nil {
+			return err
 		}
-		if !all && n == upto && len(list) < readBackLeast {
-			return nil
-		}
-		rows, err := c.readBack(ctx, list)
+		c.part = nil
+		rows, err := c.readBack(ctx, next.list)
 		if err != nil {
 			return err
 		}
 		changes := map[string][]byte{}
-		p.Records = n
+		p.Records = next.records
 		if err := p.add(ctx, c.pass.Store, c.job.key, rows, changes); err != nil {
 			return err
 		}
@@ -110,6 +103,35 @@ func (c *checking) readRecords(ctx context.Context, upto int, all bool) error {
 	return nil
 }
 
+// part is what is read back in one round trip.
+type part struct {
+	list    []sent
+	records int // those below are in it
+}
+
+// next is the next part, nil while there is none worth a round trip.
+func (c *checking) next(ctx context.Context, upto int, all bool) (*part, error) {
+	if c.part != nil {
+		return c.part, nil
+	}
+	p := c.proofs
+	next := &part{records: p.Records}
+	for ; next.records < upto && len(next.list) < readBackMost; next.records++ {
+		var rec record
+		found, err := getJSON(ctx, c.pass.Store, recordKey(c.job.key, next.records), &rec)
+		if err != nil {
+			return nil, err
+		}
+		p.Whole = p.Whole && found
+		next.list = append(next.list, rec.sent()...)
+	}
+	if next.records == p.Records || !all && next.records == upto && len(next.list) < readBackLeast {
+		return nil, nil
+	}
+	c.part = next
+	return next, nil
+}
+
 // readBack fetches messages from the target and judges them.
 func (c *checking) readBack(ctx context.Context, list []sent) ([]proof, error) {
 	if len(list) == 0 {
@@ -118,16 +140,7 @@ func (c *checking) readBack(ctx context.Context, list []sent) ([]proof, error) {
 	if err := c.askSource(ctx, list); err != nil {
 		return nil, err
 	}
-	uids := make([]uint32, len(list))
-	for i, s := range list {
-		uids[i] = s.target
-	}
-	slices.Sort(uids)
-	item := "BODY.PEEK[]"
-	if c.mode == "headers" {
-		item = "BODY.PEEK[HEADER]"
-	}
-	back, metas, err := c.fetchBack(ctx, uids, item)
+	back, metas, err := c.fetchBack(ctx, targets(list), c.item())
 	if err != nil {
 		return nil, err
 	}
@@ -191,38 +204,20 @@ func (c *checking) askSource(ctx context.Context, list []sent) error {
 }
 
 // fetchBack reads item of messages, with their flags and dates, from the target.
+// It may have been asked for before.
 func (c *checking) fetchBack(ctx context.Context, uids []uint32, item string) (digests map[uint32][]byte, metas map[uint32]meta, err error) {
+	asked := c.asked
+	c.asked = nil
 	err = c.insist(func() error {
 		dst, err := c.lane.target()
 		if err != nil {
 			return err
 		}
-		if dst.box.name == c.job.st.Target {
-			if _, err := dst.w.do("NOOP", &exchange{}); err != nil { // what others append shows after a command
-				return err
-			}
-			digests, metas, err = dst.readBack(ctx, uids, item)
-			return err
+		if !asked.is(dst, uids, item) {
+			asked = c.ask(ctx, dst, uids, item)
 		}
-		o := dst.beginBox("EXAMINE", c.job.st.Target)
-		var all *searching // of the folder, for present: it costs no round trip here
-		if n := c.job.st.uids.n; c.last && n > 0 && n <= searchStep && dst.has("ESEARCH") {
-			all = dst.search("1:*")
-		}
-		digests, metas, err = dst.readBack(ctx, uids, item)
-		b, oerr := o.wait()
-		if oerr != nil {
-			return oerr
-		} else if b.validity != c.proofs.TargetValidity {
-			return errReplaced
-		}
-		if all == nil || err != nil {
-			return err
-		}
-		if uids, serr := all.wait(); serr == nil && b.messages <= searchStep {
-			c.whole = &whole{b, uids}
-		}
-		return nil
+		digests, metas, err = c.answer(ctx, asked)
+		return err
 	})
 	return digests, metas, err
 }
@@ -240,51 +235,7 @@ func (c *checking) insist(do func() error) error {
 // readBack reads digests, flags and dates of messages of the open folder, in one
 // go where the server lets it.
 func (s *session) readBack(ctx context.Context, uids []uint32, item string) (map[uint32][]byte, map[uint32]meta, error) {
-	digests, metas := make(map[uint32][]byte, len(uids)), make(map[uint32]meta, len(uids))
-	for _, set := range sets(uids) {
-		err := s.readBackSet(ctx, set, item, digests, metas)
-		if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
-			err = s.readBackParts(ctx, set, item, digests, metas)
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-	}
-	return digests, metas, nil
-}
-
-func (s *session) readBackSet(ctx context.Context, set, item string, digests map[uint32][]byte, metas map[uint32]meta) error {
-	var nobodys []byte // the server tells the UID after the body
-	wants := map[uint32]bool{}
-	for _, p := range parseSpans(set) {
-		for uid := uint64(p.from); uid <= uint64(p.to); uid++ {
-			wants[uint32(uid)] = true
-		}
-	}
-	take := func(uid uint32, size int64, lit io.Reader) error {
-		d := newDigester()
-		n, err := copyAll(d, lit)
-		if err != nil || n != size {
-			return err
-		}
-		if uid == 0 {
-			nobodys = d.sum()
-		} else {
-			digests[uid] = d.sum()
-		}
-		return ctx.Err()
-	}
-	_, err := s.w.do("UID FETCH "+set+" (UID FLAGS INTERNALDATE "+item+")", &exchange{body: take, wants: wants, flood: flood, on: func(r *response) {
-		shortBody(r, take)
-		m, ok := metaOf(r)
-		if ok && nobodys != nil {
-			digests[m.uid] = nobodys
-		}
-		if nobodys = nil; ok && (m.flags != "" || m.date != noDate) {
-			metas[m.uid] = m
-		}
-	}})
-	return err
+	return s.askBack(ctx, s.box.name, uids, item).wait(ctx)
 }
 
 // readBackParts asks for bodies and the rest apart, after a refusal.

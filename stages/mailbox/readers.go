@@ -22,6 +22,7 @@ type readers struct {
 	todo   []*checking
 	of     map[*job]*checking
 	ended  bool
+	failed bool // the pass has
 	found  []Skipped
 	frozen int // messages of the source in folders that are verified
 	done   chan struct{}
@@ -93,7 +94,7 @@ func (b *readers) end(failed bool) ([]Skipped, error) {
 		return nil, nil
 	}
 	b.mu.Lock()
-	b.ended = true
+	b.ended, b.failed = true, failed
 	if failed {
 		b.todo = nil
 	}
@@ -115,28 +116,64 @@ func (b *readers) end(failed bool) ([]Skipped, error) {
 	return b.found, nil
 }
 
+// turn is a folder whose turn it is.
+type turn struct {
+	*checking
+	upto    int
+	closing bool
+}
+
 func (b *readers) work() error {
 	for {
-		b.mu.Lock()
-		for len(b.todo) == 0 && !b.ended {
-			b.wake.Wait()
-		}
-		if len(b.todo) == 0 {
-			b.mu.Unlock()
+		batch := b.take()
+		if len(batch) == 0 {
 			return nil
 		}
-		c := b.todo[0]
-		b.todo = b.todo[1:]
-		upto, closing := c.upto, c.closing
+		b.askAhead(b.pass.ctx, batch)
+		for i, t := range batch {
+			if b.gaveUp() {
+				return nil
+			}
+			if err := t.step(b.pass.ctx, t.upto, t.closing); err != nil {
+				b.putBack(batch[i:])
+				return fmt.Errorf("folder %q: %w", safe(t.job.name), err)
+			}
+		}
+	}
+}
+
+// take waits for folders to be read back, and takes all there are; none: the
+// pass has ended.
+func (b *readers) take() (batch []turn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.todo) == 0 && !b.ended {
+		b.wake.Wait()
+	}
+	for _, c := range b.todo {
+		batch = append(batch, turn{c, c.upto, c.closing})
 		if c.proofs.TargetValidity == 0 {
 			c.proofs.TargetValidity = c.validity
 		}
-		b.mu.Unlock()
-		if err := c.step(b.pass.ctx, upto, closing); err != nil {
-			b.mu.Lock()
-			b.todo = append(b.todo, c)
-			b.mu.Unlock()
-			return fmt.Errorf("folder %q: %w", safe(c.job.name), err)
+	}
+	b.todo = nil
+	return batch
+}
+
+// putBack leaves turns to whoever works next.
+func (b *readers) putBack(batch []turn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range batch {
+		if !slices.Contains(b.todo, t.checking) {
+			b.todo = append(b.todo, t.checking)
 		}
 	}
+}
+
+// gaveUp tells that the pass has failed: nothing more has to be read.
+func (b *readers) gaveUp() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }

@@ -62,7 +62,7 @@ type opening struct {
 // beginBox sends the command; others may follow it at once.
 func (s *session) beginBox(command, name string) *opening {
 	o := &opening{s: s, name: name, box: box{name: name, writable: command == "SELECT"}}
-	s.box, s.opening = box{}, o
+	s.box, s.opening, s.last = box{}, o, o
 	q, ok := quote(name)
 	if !ok {
 		o.err = errName
@@ -83,7 +83,8 @@ func (s *session) beginBox(command, name string) *opening {
 	return o
 }
 
-// wait waits for the end. It may be called again.
+// wait waits for the end. It may be called again. What is open then is what the
+// last of several opens.
 func (o *opening) wait() (box, error) {
 	if o.s.opening == o {
 		o.s.opening = nil
@@ -93,7 +94,7 @@ func (o *opening) wait() (box, error) {
 		if replies, o.err = o.x.wait(); o.err == nil {
 			o.err = replies[0].err()
 		}
-		if o.err == nil {
+		if o.err == nil && o.s.last == o {
 			o.s.box = o.box
 		}
 	}

@@ -104,7 +104,7 @@ func (c *checking) close(ctx context.Context) error {
 	}
 	noted = noted || mended
 	if final || c.job.scanned && !c.pass.Options.CatchUp && c.lane.tells() {
-		removed, err := c.present(final)
+		removed, err := c.present(ctx, final)
 		if err != nil {
 			return err
 		}

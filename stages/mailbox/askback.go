@@ -1,0 +1,221 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+)
+
+// Reading back is asked for in one go: the folder, which messages it has, and
+// what the target gives back of them; and of as many folders as wait for it. A
+// round trip for each folder takes longer than the copy that goes on meanwhile.
+
+// asking is what was asked of a folder of the target and not looked at yet.
+type asking struct {
+	opening *opening   // nil: it was open
+	news    *exchange  // then: what others append shows after a command
+	all     *searching // the UIDs of the folder; nil: not asked for
+	back    *backing
+}
+
+// backing is what the target gives back of messages, on its way.
+type backing struct {
+	s       *session
+	folder  string
+	uids    []uint32
+	item    string
+	sets    []string
+	asked   []*exchange // for each set
+	digests map[uint32][]byte
+	metas   map[uint32]meta
+	err     error
+}
+
+// is tells whether all this was asked of the connection.
+func (a *asking) is(s *session, uids []uint32, item string) bool {
+	return a != nil && a.back.s == s && a.back.item == item && slices.Equal(a.back.uids, uids)
+}
+
+// askAhead asks for what the first folders of a batch need, before any of them
+// is looked at.
+func (b *readers) askAhead(ctx context.Context, batch []turn) {
+	if len(batch) < 2 {
+		return
+	}
+	dst, err := b.lane.target()
+	if err != nil || dst.strict() { // each asks for itself
+		return
+	}
+	messages := 0
+	for _, t := range batch {
+		if messages >= readBackMost {
+			return
+		}
+		messages += t.askAhead(ctx, dst)
+	}
+}
+
+// askAhead asks for what the step will look at first. Whatever goes wrong goes
+// wrong there again.
+func (t turn) askAhead(ctx context.Context, dst *session) (messages int) {
+	c := t.checking
+	if c.job.st.Target == "" || !c.job.here || c.job.st.Gone && !c.job.exists {
+		return 0
+	}
+	c.last, c.whole = t.closing, nil
+	next, err := c.next(ctx, t.upto, t.closing)
+	if err != nil || t.closing && !c.idle() && c.job.st.load(ctx, c.pass.Store, c.job.key) != nil {
+		return 0
+	}
+	var uids []uint32
+	item := ""
+	if next != nil && len(next.list) > 0 {
+		uids, item = targets(next.list), c.item()
+	} else if !t.closing || !c.looks() || !c.lists(dst) {
+		return 0
+	}
+	c.asked = c.ask(ctx, dst, uids, item)
+	return len(uids)
+}
+
+// targets are the UIDs of a list, in order.
+func targets(list []sent) []uint32 {
+	uids := make([]uint32, len(list))
+	for i, s := range list {
+		uids[i] = s.target
+	}
+	slices.Sort(uids)
+	return uids
+}
+
+// item is what is read back of a message.
+func (c *checking) item() string {
+	if c.mode == "headers" {
+		return "BODY.PEEK[HEADER]"
+	}
+	return "BODY.PEEK[]"
+}
+
+// lists tells whether the folder is small enough for its UIDs to be asked for
+// beside the rest.
+func (c *checking) lists(dst *session) bool {
+	n := c.job.st.uids.n
+	return c.last && n > 0 && n <= searchStep && dst.has("ESEARCH")
+}
+
+// ask asks for all that is to be known of a folder at once.
+func (c *checking) ask(ctx context.Context, dst *session, uids []uint32, item string) *asking {
+	a := &asking{}
+	if lists := c.whole == nil && c.lists(dst); lists || dst.box.name != c.job.st.Target {
+		a.opening = dst.beginBox("EXAMINE", c.job.st.Target)
+		if lists {
+			a.all = dst.search("1:*")
+		}
+	} else {
+		a.news = &exchange{}
+		_ = dst.w.send("NOOP", a.news) // what comes behind it fails as well
+	}
+	a.back = dst.askBack(ctx, c.job.st.Target, uids, item)
+	return a
+}
+
+// answer takes what was asked for.
+func (c *checking) answer(ctx context.Context, a *asking) (digests map[uint32][]byte, metas map[uint32]meta, err error) {
+	var b box
+	if a.opening != nil {
+		if b, err = a.opening.wait(); err != nil {
+			return nil, nil, err
+		}
+		if b.validity != c.proofs.TargetValidity {
+			return nil, nil, errReplaced
+		}
+	}
+	if digests, metas, err = a.back.wait(ctx); err != nil || a.all == nil {
+		return digests, metas, err
+	}
+	if uids, serr := a.all.wait(); serr == nil && b.messages <= searchStep {
+		c.whole = &whole{b, uids}
+	}
+	return digests, metas, nil
+}
+
+// askBack asks for digests, flags and dates of messages of a folder that is open,
+// or will be by then.
+func (s *session) askBack(ctx context.Context, folder string, uids []uint32, item string) *backing {
+	b := &backing{s: s, folder: folder, uids: uids, item: item, digests: make(map[uint32][]byte, len(uids)), metas: make(map[uint32]meta, len(uids))}
+	if len(uids) == 0 {
+		return b
+	}
+	b.sets = sets(uids)
+	for _, set := range b.sets {
+		if b.err == nil {
+			b.err = b.ask(ctx, set)
+		}
+	}
+	return b
+}
+
+func (b *backing) ask(ctx context.Context, set string) error {
+	var nobodys []byte // the server tells the UID after the body
+	wants := map[uint32]bool{}
+	for _, p := range parseSpans(set) {
+		for uid := uint64(p.from); uid <= uint64(p.to); uid++ {
+			wants[uint32(uid)] = true
+		}
+	}
+	take := func(uid uint32, size int64, lit io.Reader) error {
+		d := newDigester()
+		n, err := copyAll(d, lit)
+		if err != nil || n != size {
+			return err
+		}
+		if uid == 0 {
+			nobodys = d.sum()
+		} else {
+			b.digests[uid] = d.sum()
+		}
+		return ctx.Err()
+	}
+	x := &exchange{body: take, wants: wants, flood: flood, on: func(r *response) {
+		shortBody(r, take)
+		m, ok := metaOf(r)
+		if ok && nobodys != nil {
+			b.digests[m.uid] = nobodys
+		}
+		if nobodys = nil; ok && (m.flags != "" || m.date != noDate) {
+			b.metas[m.uid] = m
+		}
+	}}
+	b.asked = append(b.asked, x)
+	return b.s.w.send("UID FETCH "+set+" (UID FLAGS INTERNALDATE "+b.item+")", x)
+}
+
+// wait takes what came. A set that is refused is asked for in parts.
+func (b *backing) wait(ctx context.Context) (map[uint32][]byte, map[uint32]meta, error) {
+	if b.err != nil {
+		return nil, nil, b.err
+	}
+	var again []string
+	for i, x := range b.asked {
+		replies, err := x.wait()
+		if err == nil {
+			err = replies[0].err()
+		}
+		if _, no := refused(err); no && !errors.Is(err, ErrBusy) {
+			again, err = append(again, b.sets[i]), nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, set := range again {
+		if _, err := b.s.opened(b.folder, false); err != nil { // another may have been opened behind it
+			return nil, nil, err
+		}
+		if err := b.s.readBackParts(ctx, set, b.item, b.digests, b.metas); err != nil {
+			return nil, nil, err
+		}
+	}
+	return b.digests, b.metas, nil
+}
