@@ -229,6 +229,9 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 	if err := l.removeLate(j); err != nil {
 		return err
 	}
+	if err := l.subscribed(j); err != nil {
+		return err
+	}
 	st := j.st
 	if !j.here {
 		return l.leave(j)

@@ -18,6 +18,7 @@ import (
 type copier struct {
 	*lane
 	job       *job
+	selecting *opening // of the target's folder; nil: not asked for
 	permanent []string
 	next      uint32         // a UID at the target below which nothing of an open intent stands
 	top       uint32         // the highest UID of ours there, and one
@@ -33,24 +34,29 @@ type copier struct {
 
 const maxRefusals = 20
 
+// mustOpen tells whether the target's folder has to be opened before anything is
+// appended: for what it can hold, or where its UIDs go on.
+func (j *job) mustOpen() bool {
+	if j.target.next == 0 || j.st.TargetValidity == 0 {
+		return true
+	}
+	for _, m := range j.fresh {
+		for f := range strings.FieldsSeq(m.flags) {
+			if !isSystem(f) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // begin finds out what the target's folder can hold and where its UIDs go on.
 func (c *copier) begin() error {
 	j := c.job
-	c.next = j.target.next
-	keywords := false
-	for _, m := range j.fresh {
-		for _, f := range strings.Fields(m.flags) {
-			keywords = keywords || !isSystem(f)
-		}
-	}
-	if !keywords && c.next != 0 && j.st.TargetValidity != 0 {
+	if c.next = j.target.next; !j.mustOpen() {
 		return nil
 	}
-	dst, err := c.target()
-	if err != nil {
-		return err
-	}
-	b, err := dst.sel(j.st.Target)
+	dst, b, err := c.selected()
 	if err != nil {
 		return err
 	}

@@ -204,35 +204,3 @@ func (r *pass) statusOfCreated(dst *session, todo []*job, counts map[string]box)
 	}
 	return nil
 }
-
-// subscribe carries subscriptions, each once: what the user changes later
-// stays.
-func (r *pass) subscribe(dst *session) error {
-	done := map[string]bool{}
-	for _, l := range r.place.existing {
-		done[l.wire] = l.subscribed
-	}
-	var jobs []*job
-	var commands []string
-	for _, j := range r.jobs {
-		if !j.here || !j.scanned || !j.exists || !j.source.subscribed || j.st.Subscribed {
-			continue
-		}
-		if done[j.st.Target] {
-			j.st.Subscribed = true
-			continue
-		}
-		if q, ok := quote(j.st.Target); ok {
-			jobs = append(jobs, j)
-			commands = append(commands, "SUBSCRIBE "+q)
-		}
-	}
-	replies, err := dst.w.doAll(commands, nil)
-	if err != nil {
-		return err
-	}
-	for i, j := range jobs {
-		j.st.Subscribed = replies[i].Kind == "OK"
-	}
-	return nil
-}

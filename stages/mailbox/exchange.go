@@ -284,18 +284,23 @@ func (w *wire) together(commands []string, x *exchange) ([]reply, error) {
 	if len(commands) == 0 {
 		return nil, nil
 	}
+	if err := w.sendAll(commands, x); err != nil {
+		return nil, err
+	}
+	return x.wait()
+}
+
+// sendAll sends commands, at least one; x.wait waits for the end of all.
+func (w *wire) sendAll(commands []string, x *exchange) error {
 	tags, err := w.start(len(commands), x)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var b bytes.Buffer
 	for i, c := range commands {
 		fmt.Fprintf(&b, "%s%s %s\r\n", x.lead(i), tags[i], c)
 	}
-	if err := w.put(b.Bytes()); err != nil {
-		return nil, err
-	}
-	return x.wait()
+	return w.put(b.Bytes())
 }
 
 // err is nil for OK.

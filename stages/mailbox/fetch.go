@@ -14,6 +14,8 @@ type ahead struct {
 	job  *job
 	rest []*group // not yet asked for
 	open []*group // asked for, oldest first
+
+	selecting *opening // the folder at the target; nil: not asked for
 }
 
 // run sends the groups to out, in order, until all are through or one has an
@@ -25,9 +27,10 @@ func (a *ahead) run(ctx context.Context, out chan<- *group) {
 		}
 	}()
 	for len(a.rest)+len(a.open) > 0 {
-		if a.fill(ctx) != nil { // cancelled
+		if a.fill(ctx, fetchAhead, true) != nil { // cancelled
 			return
 		}
+		a.prime()
 		g := a.open[0]
 		a.open = a.open[1:]
 		if g.large {
@@ -55,20 +58,21 @@ func (a *ahead) run(ctx context.Context, out chan<- *group) {
 			a.rest = append([]*group{{metas: []meta{m}, large: true}}, a.rest...)
 		}
 	}
+	a.prime()
 }
 
-// fill asks for as many groups as may be under way. It waits for memory only
+// fill asks for groups until so many are under way. It waits for memory only
 // where none is: who holds some must not wait for more. A large message has
 // the connection to itself.
-func (a *ahead) fill(ctx context.Context) error {
-	for len(a.rest) > 0 && len(a.open) < fetchAhead {
+func (a *ahead) fill(ctx context.Context, most int, wait bool) error {
+	for len(a.rest) > 0 && len(a.open) < most {
 		g := a.rest[0]
 		alone := len(a.open) == 0
-		if !alone && (g.large || a.open[len(a.open)-1].large) {
+		if g.large && !wait || !alone && (g.large || a.open[len(a.open)-1].large) {
 			return nil
 		}
 		if !g.large {
-			if held, err := g.hold(ctx, alone); !held {
+			if held, err := g.hold(ctx, alone && wait); !held {
 				return err
 			}
 			g.asked = a.ask(a.job, g.metas, g.buf.bytes)

@@ -1,7 +1,5 @@
 package mailbox
 
-import "golang.org/x/sync/errgroup"
-
 // What a first copy has to know of its folders is asked for in one go: two round
 // trips for each of them, one after the other, take longer than the copy does.
 // It is a guess that all goes well. Where it does not, the folder is scanned as
@@ -18,17 +16,12 @@ type foreseen struct {
 // foreseeAtOnce is how many folders are asked for in one go.
 const foreseeAtOnce = 50
 
-// foresee lists the new folders of the source. Meanwhile the lanes that will be
-// needed sign in.
+// foresee lists the new folders of the source. The lanes that will be needed
+// begin to sign in.
 func (r *pass) foresee(todo []*job) {
-	var signIns errgroup.Group
 	for _, l := range r.lanes[1:min(len(r.lanes), max(1, len(todo)))] {
-		signIns.Go(func() error {
-			l.ready() // each asks again
-			return nil
-		})
+		l.signIn()
 	}
-	defer func() { _ = signIns.Wait() }()
 	src, err := r.lanes[0].source()
 	if err != nil || src.strict() { // which lose patience, or the connection
 		return

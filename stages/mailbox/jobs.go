@@ -24,19 +24,20 @@ type job struct {
 	missed bool   // the target's user has removed it
 	needed bool   // messages move into it
 
-	scanned    bool
-	seenBefore *foreseen // nil: it has to be looked at
-	resent     bool      // in this pass; see late.go
-	reset      bool      // the map was void: it must be written before anything is copied
-	box        box       // of the source, as opened
-	fresh      []meta    // new at the source
-	ahead      spans     // new as well, but not held in memory; above those in fresh
-	gone       []uint32
-	orphans    []uint32 // targets to remove that no longer have a source UID
-	copies     copies   // at the target, of what the folder was before it was made anew
-	removed    []uint32 // targets that were removed or moved away
-	changes    []change
-	seen       int // messages at the source now
+	scanned     bool
+	seenBefore  *foreseen    // nil: it has to be looked at
+	resent      bool         // in this pass; see late.go
+	reset       bool         // the map was void: it must be written before anything is copied
+	subscribing *subscribing // nil: it is not to be subscribed
+	box         box          // of the source, as opened
+	fresh       []meta       // new at the source
+	ahead       spans        // new as well, but not held in memory; above those in fresh
+	gone        []uint32
+	orphans     []uint32 // targets to remove that no longer have a source UID
+	copies      copies   // at the target, of what the folder was before it was made anew
+	removed     []uint32 // targets that were removed or moved away
+	changes     []change
+	seen        int // messages at the source now
 }
 
 // list reads both folder lists and the states, and maps the folders.

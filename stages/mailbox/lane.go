@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -14,6 +15,9 @@ type lane struct {
 	pass     *pass
 	src, dst *session
 	redials  atomic.Int32
+	queue    <-chan *job   // where its jobs come from; nil: it has none
+	next     *ahead        // the job it has taken already, if any; see prime.go
+	signsIn  chan struct{} // closed once it is through with that; nil: it does not
 }
 
 const maxRedials = 20 // per lane and pass: then the server is not well
@@ -85,6 +89,30 @@ func (l *lane) ready() bool {
 		})
 	}
 	return !errors.Is(g.Wait(), ErrBusy)
+}
+
+// signIn opens both connections while others go on.
+func (l *lane) signIn() {
+	done := make(chan struct{})
+	l.signsIn = done
+	go func() {
+		defer close(done)
+		l.ready() // who needs it asks again
+	}()
+}
+
+// signedIn waits until it is through with that; false: over came first.
+func (l *lane) signedIn(ctx context.Context, over <-chan struct{}) bool {
+	if l.signsIn == nil {
+		return true
+	}
+	select {
+	case <-l.signsIn:
+		return true
+	case <-over:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // unreachable is a connection that could not be opened: no message is to blame.

@@ -18,15 +18,15 @@
 //	            match.go where there is no map; catchup.go after the switch
 //	moves       applymoves.go moves the copies; absent.go, where there are none
 //	apply       transfer.go and fetch.go fetch groups, copier.go and flight.go send
-//	            them, append.go is how they go over the wire: the place to make it
-//	            faster; stream.go for large ones, arrived.go and late.go for lost
-//	            answers
-//	beside it   readers.go reads the target back: readback.go fetches, judge.go
-//	            compares, proof.go keeps, prove.go looks again at what is in
-//	            doubt; verify.go ends a folder, present.go counts; receipt.go
-//	            writes it all down for people, and audit.go holds a mailbox
-//	            against it later
-//	before it   survey.go looks and changes nothing
+//	            them, prime.go begins the next folder meanwhile, append.go is how
+//	            they go over the wire: the place to make it faster; stream.go for
+//	            large ones, arrived.go and late.go for lost answers
+//	beside it   readers.go reads the target back: readback.go fetches what
+//	            askback.go asked for, judge.go compares, proof.go keeps, prove.go
+//	            looks again at what is in doubt; verify.go ends a folder,
+//	            present.go counts; receipt.go writes it all down for people, and
+//	            audit.go holds a mailbox against it later
+//	before it   survey.go and sight.go look and change nothing
 //	and home    back.go is a pass the other way, of a rollback; backtwin.go
 //	            tells what is no arrival, backstore.go keeps it apart, side.go
 //	            names the sides

@@ -110,6 +110,9 @@ func (p Pass) begin(ctx context.Context) (*pass, error) {
 func (r *pass) close() {
 	var wg sync.WaitGroup
 	for _, l := range append(r.lanes, r.reader) {
+		if l.signsIn != nil {
+			<-l.signsIn
+		}
 		for _, s := range []*session{l.src, l.dst} {
 			if s != nil {
 				wg.Go(s.takeLeave())
@@ -210,23 +213,31 @@ func (r *pass) each(ctx context.Context, jobs []*job, do func(*lane, context.Con
 		queue <- j
 	}
 	close(queue)
+	over := make(chan struct{}) // closed once all jobs are taken
+	end := sync.OnceFunc(func() { close(over) })
 	g, gctx := errgroup.WithContext(ctx)
 	for i, l := range r.lanes {
 		if i >= len(jobs) {
 			break
 		}
 		g.Go(func() error {
-			if i > 0 && (l.src == nil || l.dst == nil) && !l.ready() {
+			if !l.signedIn(gctx, over) || i > 0 && (l.src == nil || l.dst == nil) && !l.ready() {
 				return nil
 			}
-			for j := range queue {
+			l.queue = queue
+			defer l.drop()
+			for j := l.take(); j != nil; j = l.take() {
 				if gctx.Err() != nil {
 					return gctx.Err()
 				}
 				if err := do(l, gctx, j); err != nil {
 					return fmt.Errorf("folder %q: %w", safe(j.name), err)
 				}
+				if l.next != nil && l.next.job == j { // it was not copied
+					l.drop()
+				}
 			}
+			end()
 			return nil
 		})
 	}

@@ -93,12 +93,16 @@ func (l *lane) transfer(ctx context.Context, j *job) error {
 	if len(j.fresh) == 0 {
 		return nil
 	}
-	c := &copier{lane: l, job: j}
+	a := l.next
+	if l.next = nil; a == nil { // else it has begun already
+		a = &ahead{lane: l, job: j, rest: groups(j.fresh)}
+	}
+	c := &copier{lane: l, job: j, selecting: a.selecting}
 	ctx, cancel := context.WithCancel(ctx)
 	fetched := make(chan *group)
 	go func() {
 		defer close(fetched)
-		(&ahead{lane: l, job: j, rest: groups(j.fresh)}).run(ctx, fetched)
+		a.run(ctx, fetched)
 	}()
 	err := c.begin()
 	if err == nil {
@@ -142,6 +146,7 @@ func (c *copier) consume(ctx context.Context, fetched <-chan *group) error {
 			return err
 		}
 	}
+	c.openNext()
 	if err := c.landAll(ctx); err != nil {
 		return err
 	}

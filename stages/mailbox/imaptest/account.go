@@ -107,6 +107,20 @@ func (f *folder) remove(gone func(*Message) bool) {
 	}
 }
 
+// Subscribe subscribes the user to a folder.
+func (a *Account) Subscribe(name string) {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	a.folders[name].subscribed = true
+}
+
+// Subscribed tells whether the user has subscribed to a folder.
+func (a *Account) Subscribed(name string) bool {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	return a.folders[name].subscribed
+}
+
 // Contents returns the account's folders and what they hold, in their order.
 func (a *Account) Contents() map[string][]Message {
 	a.s.mu.Lock()
