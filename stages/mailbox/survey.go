@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,18 +37,7 @@ func (p Pass) Examine(ctx context.Context) (Survey, error) {
 	if err != nil {
 		return out, r.at(r.Target, err)
 	}
-	for _, m := range folders {
-		if err := ctx.Err(); err != nil {
-			return out, err
-		}
-		if src, err = r.lanes[0].source(); err != nil {
-			return out, err
-		}
-		if err := r.survey(&out, src, m); err != nil {
-			return out, err
-		}
-	}
-	return out, nil
+	return out, r.survey(ctx, &out, folders)
 }
 
 // ExamineSource is Examine where the target has no mailbox yet: what its folders
@@ -82,18 +70,7 @@ func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
 		r.place = place{space: space{delim: "/", zimbra: true}, anyCase: true}
 		folders = mapFolders(wanted, r.place, nil, p.Options.Rename)
 	}
-	for _, m := range folders {
-		if err := ctx.Err(); err != nil {
-			return out, err
-		}
-		if src, err = r.lanes[0].source(); err != nil {
-			return out, err
-		}
-		if err := r.survey(&out, src, m); err != nil {
-			return out, err
-		}
-	}
-	return out, nil
+	return out, r.survey(ctx, &out, folders)
 }
 
 func (s *session) capabilities() []string {
@@ -103,78 +80,6 @@ func (s *session) capabilities() []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// survey counts one folder and finds what will not go over as it is.
-func (r *pass) survey(out *Survey, src *session, m mapping) error {
-	out.Folders++
-	name := m.source.name()
-	if m.renamed() {
-		out.Findings = append(out.Findings, Skipped{Folder: name, Reason: FolderRenamed, Detail: shownPath(m.path)})
-	}
-	if m.source.told && m.source.box.messages == 0 {
-		return nil
-	}
-	b, src, err := r.lanes[0].look(src, m.source.wire)
-	if err != nil {
-		if _, no := refused(err); no || errors.Is(err, errName) || errors.Is(err, errShut) {
-			out.Findings = append(out.Findings, Skipped{Folder: name, Reason: Unreadable, Detail: err.Error()})
-			return nil
-		}
-		return fmt.Errorf("folder %q: %w", safe(name), err)
-	}
-	if b.messages == 0 {
-		return nil
-	}
-	var large, void []meta
-	sp := r.place.space
-	err = src.eachMeta("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE)", func(msg meta) {
-		out.Messages++
-		out.Bytes += msg.size
-		if _, dropped := sp.keepFlags(msg.flags, nil); len(dropped) > 0 {
-			out.labels(name, dropped)
-		}
-		switch {
-		case r.limit > 0 && msg.size > r.limit:
-			large = append(large, msg)
-		case sp.zimbra && msg.size == 0:
-			void = append(void, msg)
-		case sp.zimbra && msg.date != noDate && heldDate(msg.date) != msg.date:
-			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Bytes: msg.size, Reason: Altered})
-		}
-	})
-	for _, msg := range large {
-		longer := true
-		if err == nil && src.estimates() {
-			longer, err = src.longer(msg.uid, r.limit)
-		}
-		if err == nil && longer {
-			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Bytes: msg.size, Reason: TooLarge})
-		}
-	}
-	for _, msg := range void { // or its size was not told
-		var some bool
-		if err == nil {
-			some, err = src.longer(msg.uid, 0)
-		}
-		if err == nil && !some {
-			out.Findings = append(out.Findings, Skipped{Folder: name, UID: msg.uid, Date: msg.time(), Reason: Refused})
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("folder %q: %w", safe(name), err)
-	}
-	return nil
-}
-
-// labels notes keywords that the target cannot hold, once per folder each.
-func (s *Survey) labels(folder string, dropped []string) {
-	for _, f := range dropped {
-		one := Skipped{Folder: folder, Reason: KeywordDropped, Detail: safe(f)}
-		if !slices.Contains(s.Findings, one) {
-			s.Findings = append(s.Findings, one)
-		}
-	}
 }
 
 // quota asks what INBOX may hold.
