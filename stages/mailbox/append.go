@@ -89,7 +89,11 @@ func (s *session) sendAll(name string, list []parcel) (*sending, error) {
 		return nil, err
 	}
 	if s.out == nil {
-		s.out = bufio.NewWriterSize(putter{s.w}, 16<<10)
+		size := 16 << 10
+		if !s.has("LITERAL+") { // most messages and the question for the next are to be one packet
+			size = 64 << 10
+		}
+		s.out = bufio.NewWriterSize(putter{s.w}, size)
 	}
 	out := s.out
 	for i, p := range list {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -182,6 +183,7 @@ func (r *pass) run(ctx context.Context) error {
 			todo = append(todo, j)
 		}
 	}
+	slices.SortStableFunc(todo, func(a, b *job) int { return cmp.Compare(sizeOf(b.fresh), sizeOf(a.fresh)) }) // the fullest last would keep one lane alone
 	if err := r.startReaders(ctx); err != nil {
 		return err
 	}
