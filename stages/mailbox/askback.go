@@ -40,50 +40,56 @@ func (a *asking) is(s *session, uids []uint32, item string) bool {
 // askAhead asks for what the first folders of a batch need, before any of them
 // is looked at.
 func (b *readers) askAhead(ctx context.Context, batch []turn) {
-	if len(batch) < 2 {
+	messages, asks := 0, batch[:0:0]
+	for _, t := range batch {
+		if messages < readBackMost && t.asks(ctx) {
+			messages, asks = messages+t.part.messages(), append(asks, t)
+		}
+	}
+	if len(asks) < 2 {
 		return
 	}
 	dst, err := b.lane.target()
 	if err != nil || dst.strict() { // each asks for itself
 		return
 	}
-	messages := 0
-	for _, t := range batch {
-		if messages >= readBackMost {
-			return
+	for _, t := range asks {
+		if uids := t.part.targets(); len(uids) > 0 {
+			t.asked = t.ask(ctx, dst, uids, t.item())
+		} else if t.lists(dst) {
+			t.asked = t.ask(ctx, dst, nil, "")
 		}
-		messages += t.askAhead(ctx, dst)
 	}
 }
 
-// askAhead asks for what the step will look at first. Whatever goes wrong goes
+// asks tells whether the step will ask the target. Whatever goes wrong here goes
 // wrong there again.
-func (t turn) askAhead(ctx context.Context, dst *session) (messages int) {
+func (t turn) asks(ctx context.Context) bool {
 	c := t.checking
 	if c.job.st.Target == "" || !c.job.here || c.job.st.Gone && !c.job.exists {
-		return 0
+		return false
 	}
 	c.last, c.whole = t.closing, nil
 	next, err := c.next(ctx, t.upto, t.closing)
-	if err != nil || t.closing && !c.idle() && c.job.st.load(ctx, c.pass.Store, c.job.key) != nil {
-		return 0
+	ends := t.closing && !c.idle()
+	if err != nil || ends && c.job.st.load(ctx, c.pass.Store, c.job.key) != nil {
+		return false
 	}
-	var uids []uint32
-	item := ""
-	if next != nil && len(next.list) > 0 {
-		uids, item = targets(next.list), c.item()
-	} else if !t.closing || !c.looks() || !c.lists(dst) {
-		return 0
-	}
-	c.asked = c.ask(ctx, dst, uids, item)
-	return len(uids)
+	return next.messages() > 0 || ends && (c.pass.Options.Final || c.job.scanned && !c.pass.Options.CatchUp) && c.looks()
 }
 
-// targets are the UIDs of a list, in order.
-func targets(list []sent) []uint32 {
-	uids := make([]uint32, len(list))
-	for i, s := range list {
-		uids[i] = s.target
+func (p *part) messages() int {
+	if p == nil {
+		return 0
+	}
+	return len(p.list)
+}
+
+// targets are the UIDs of a part, in order.
+func (p *part) targets() []uint32 {
+	uids := make([]uint32, p.messages())
+	for i := range uids {
+		uids[i] = p.list[i].target
 	}
 	slices.Sort(uids)
 	return uids

@@ -140,7 +140,7 @@ func (c *checking) readBack(ctx context.Context, list []sent) ([]proof, error) {
 	if err := c.askSource(ctx, list); err != nil {
 		return nil, err
 	}
-	back, metas, err := c.fetchBack(ctx, targets(list), c.item())
+	back, metas, err := c.fetchBack(ctx, (&part{list: list}).targets(), c.item())
 	if err != nil {
 		return nil, err
 	}

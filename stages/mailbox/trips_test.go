@@ -45,8 +45,7 @@ func gated(s *scenario, open func(*gate, line) bool) *gate {
 	g.open = func(w line) bool { return open(g, w) }
 	g.news = sync.NewCond(&g.mu)
 	for side, e := range map[string]*mailbox.Endpoint{"source": &s.pass.Source, "target": &s.pass.Target} {
-		server := *s.server(side)
-		e.Server = &mailbox.Server{Address: g.listen(side, server.Address), TLS: "none"}
+		e.Server = &mailbox.Server{Address: g.listen(side, s.server(side).Address), TLS: "none"}
 	}
 	return g
 }
