@@ -306,6 +306,15 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// What a server tells behind a message is read, however that comes.
+func TestBehindALiteral(t *testing.T) {
+	for _, body := range []string{"{5}\r\n(a\x00\"\n", "~{5}\r\n(a\x00\"\n", `"abc"`, "NIL"} {
+		if n := mailbox.ReadMetas("* 1 FETCH (BODY[] " + body + " UID 7)\r\n"); n != 1 {
+			t.Errorf("%q: the UID was not read", body)
+		}
+	}
+}
+
 // However a message comes in, its digest is the same, and the same as of what
 // servers make of it.
 func TestDigestsDoNotDependOnPieces(t *testing.T) {
