@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -213,101 +210,5 @@ func TestDeletedParent(t *testing.T) {
 			same(t, from, to)
 			verified(t, p, "content")
 		})
-	}
-}
-
-// TestLostUIDs proves on a real server that a mailbox whose UIDs were lost, as
-// a restored backup or a repaired index loses them, is matched by content on
-// either side, also where the ledger is lost with them.
-func TestLostUIDs(t *testing.T) {
-	d := startDovecot(t, slashes)
-	for _, side := range []string{"source", "target", "both and the ledger"} {
-		t.Run(side, func(t *testing.T) {
-			from, to := d.account(), d.account()
-			c := dial(t, from)
-			for i := range 12 {
-				c.add("INBOX", mail(fmt.Sprint(i), "s", fmt.Sprint("text ", i/2)), day.Add(time.Duration(i/2)*time.Minute), imap.FlagSeen)
-			}
-			c.add("INBOX", mail("twin", "s", "twin"), day)
-			c.add("INBOX", mail("twin", "s", "twin"), day)
-			p := mailbox.Pass{Source: from, Target: to, Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
-			run(t, p)
-			_ = c.Close()
-			if side != "target" {
-				d.forget(t, from)
-			}
-			if side != "source" {
-				d.forget(t, to)
-			}
-			if strings.Contains(side, "ledger") {
-				p.Store = newMemory()
-			}
-			if res := run(t, p); res.AlreadyThere != 14 || res.Copied+res.Deleted != 0 || len(res.Differs) > 0 {
-				t.Errorf("got %+v", res)
-			}
-			same(t, from, to)
-			verified(t, p, "content")
-		})
-	}
-}
-
-// TestLostModSeqs proves on a real server that a change of flags is found where
-// the source's index was lost with its count of changes, and its UIDs were not.
-func TestLostModSeqs(t *testing.T) {
-	d := startDovecot(t, slashes)
-	from, to := d.account(), d.account()
-	c := dial(t, from)
-	for i := range 12 {
-		c.add("INBOX", mail(fmt.Sprint(i), "s", fmt.Sprint("text ", i)), day)
-	}
-	flag := func(c client, uid imap.UID, flag imap.Flag) {
-		t.Helper()
-		_, err := c.Select("INBOX", nil).Wait()
-		c.must(err)
-		c.must(c.Store(imap.UIDSetNum(uid), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{flag}}, nil).Close())
-	}
-	for uid := range imap.UID(12) {
-		flag(c, uid+1, imap.FlagSeen)
-	}
-	p := mailbox.Pass{Source: from, Target: to, Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
-	run(t, p)
-	_ = c.Close()
-	files, err := filepath.Glob(filepath.Join(d.dir, "home", from.Login.User, "Maildir", "dovecot.index*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%v, %v", files, err)
-	}
-	for _, f := range files {
-		if err := os.Remove(f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	flag(dial(t, from), 3, imap.FlagFlagged)
-	if res := run(t, p); res.Updated != 1 || res.Copied+res.Deleted+res.AlreadyThere > 0 {
-		t.Errorf("got %+v", res)
-	}
-	same(t, from, to)
-}
-
-// forget removes what Dovecot knows of a mailbox beside the mail itself, until
-// it numbers anew: its UIDVALIDITY is the second in which it does.
-func (d *dovecot) forget(t *testing.T, e mailbox.Endpoint) {
-	t.Helper()
-	validity := func() uint32 {
-		c := dial(t, e)
-		defer c.Close()
-		data, err := c.Select("INBOX", nil).Wait()
-		c.must(err)
-		return data.UIDValidity
-	}
-	for before := validity(); before == validity(); time.Sleep(100 * time.Millisecond) {
-		files, err := filepath.Glob(filepath.Join(d.dir, "home", e.Login.User, "Maildir", "dovecot*"))
-		if err != nil || len(files) < 2 {
-			t.Fatalf("%v, %v", files, err)
-		}
-		for _, f := range files {
-			if err := os.Remove(f); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -322,93 +321,4 @@ func TestQuiet(t *testing.T) {
 	if err := mailbox.Quiet(ctx, source, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-}
-
-// TestTargetMadeAnew proves that a target whose mailbox was made anew, or
-// restored, between two passes gets its mail again, where its UIDVALIDITY does
-// not tell: what is missing there was not removed by its user.
-func TestTargetMadeAnew(t *testing.T) {
-	for name, restored := range map[string][]string{"empty": nil, "restored": {"0", "1"}} {
-		t.Run(name, func(t *testing.T) {
-			source, servers := startMemory(t, modern...).account(t), startMemory(t, modern...)
-			c := dial(t, source)
-			c.must(c.Create("Work", nil).Wait())
-			for i := range 10 {
-				c.add("INBOX", mail(fmt.Sprint(i), "s", fmt.Sprint("text ", i)), day)
-				c.add("Work", mail(fmt.Sprint("w", i), "s", fmt.Sprint("work ", i)), day)
-			}
-			p := mailbox.Pass{Source: source, Target: servers.account(t), Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
-			run(t, p)
-			p.Target = servers.account(t)
-			u := dial(t, p.Target)
-			for _, id := range restored {
-				u.add("INBOX", mail(id, "s", "text "+id), day)
-			}
-			res := run(t, p)
-			if res.Copied != 20-len(restored) || res.AlreadyThere != len(restored) || len(res.Notes) > 0 {
-				t.Errorf("got %+v", res)
-			}
-			same(t, source, p.Target)
-			p.Options.Final = true
-			if res := run(t, p); res.Copied+res.Deleted != 0 || len(res.Differs) > 0 {
-				t.Errorf("the final pass: %+v", res)
-			}
-			verified(t, p, "content")
-		})
-	}
-}
-
-// TestSourceRestored proves that a source that was restored from a backup, and
-// gives out anew UIDs that other messages had, loses none of the new ones.
-func TestSourceRestored(t *testing.T) {
-	servers, target := startMemory(t, modern...), startMemory(t, modern...).account(t)
-	fill := func(e mailbox.Endpoint, ids ...string) {
-		c := dial(t, e)
-		for _, id := range ids {
-			c.add("INBOX", mail(id, "s", "text "+id), day)
-		}
-	}
-	kept := strings.Split("abcdefghijklmnopqrst", "")
-	p := mailbox.Pass{Source: servers.account(t), Target: target, Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
-	fill(p.Source, append(slices.Clone(kept), "y", "z")...)
-	run(t, p)
-	p.Source = servers.account(t)
-	fill(p.Source, append(slices.Clone(kept), "new")...)
-	res := run(t, p)
-	if res.AlreadyThere != len(kept) || res.Copied != 1 || res.Deleted != 2 {
-		t.Errorf("got %+v", res)
-	}
-	same(t, p.Source, target)
-	p.Options.Final = true
-	run(t, p)
-	verified(t, p, "content")
-}
-
-// TestOldLedger proves that what was copied after a ledger was saved is not
-// copied again when that ledger is in its place once more.
-func TestOldLedger(t *testing.T) {
-	source, target := startMemory(t, modern...).account(t), startMemory(t, modern...).account(t)
-	c := dial(t, source)
-	fill := func(from, to int) {
-		for i := from; i < to; i++ {
-			c.add("INBOX", mail(fmt.Sprint(i), "s", fmt.Sprint("text ", i)), day)
-		}
-	}
-	store := newMemory()
-	p := mailbox.Pass{Source: source, Target: target, Store: store, Options: mailbox.Options{MaxDelete: 0.1, Verify: "content"}}
-	fill(0, 10)
-	run(t, p)
-	saved := maps.Clone(store.data)
-	fill(10, 15)
-	c.add("INBOX", mail("9", "s", "text 9"), day) // a twin of what both ledgers know
-	run(t, p)
-	store.data = saved
-	fill(15, 18)
-	if res := run(t, p); res.AlreadyThere != 6 || res.Copied != 3 {
-		t.Errorf("got %+v", res)
-	}
-	same(t, source, target)
-	p.Options.Final = true
-	run(t, p)
-	verified(t, p, "content")
 }
