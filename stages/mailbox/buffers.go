@@ -8,13 +8,17 @@ import (
 // Memory that is used over and over, by all accounts of the process: what is
 // thrown away after each message makes the heap twice as large as it has to be.
 
-// An arena is what the groups' bodies lie in: as much as they may have, whatever
-// size each has. What the kernel gives of it is what was needed at once so far.
+// An arena is what the groups' bodies lie in. It is twice as long as what they may
+// have, since they leave gaps that are too short for the next. The first that is
+// long enough is taken: what the kernel gives of the arena is little more than
+// what was needed at once so far.
 type arena struct {
 	memory []byte
-	used   [memoryBytes / cell]bool
+	used   [arenaBytes / cell]bool
 	lost   int // cells that are not given out again
 }
+
+const arenaBytes = 2 * memoryBytes
 
 // cell is what memory is given out in.
 const cell = 64 << 10
@@ -39,7 +43,7 @@ func takeBuffer(size int64) buffer {
 	bodies.Lock()
 	defer bodies.Unlock()
 	if bodies.now == nil {
-		bodies.now = &arena{memory: make([]byte, memoryBytes)}
+		bodies.now = &arena{memory: make([]byte, arenaBytes)}
 	}
 	a, n, free := bodies.now, int(size/cell), 0
 	for i := range a.used {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"sync"
 )
 
 // How a UID map is written. Where the messages stand and what flags they have
@@ -75,19 +74,25 @@ func (m *uidMap) places() []run {
 	return out.runs
 }
 
-// deflaters are kept: each weighs a megabyte, and a map mostly a few bytes.
-var deflaters = sync.Pool{New: func() any {
-	w, _ := flate.NewWriter(nil, flate.BestSpeed) // the level is one
-	return w
-}}
+// deflaters are kept, as many as are used at once: each weighs a megabyte, and a
+// map mostly a few bytes.
+var deflaters = make(chan *flate.Writer, 4)
 
 func deflate(data []byte) []byte {
+	var w *flate.Writer
+	select {
+	case w = <-deflaters:
+	default:
+		w, _ = flate.NewWriter(nil, flate.BestSpeed) // the level is one
+	}
 	var b bytes.Buffer
-	w := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
 	w.Reset(&b)
 	_, _ = w.Write(data) // a buffer takes everything
 	_ = w.Close()
+	select {
+	case deflaters <- w:
+	default:
+	}
 	return b.Bytes()
 }
 

@@ -20,6 +20,9 @@ func isPlaceholder(body []byte) bool {
 		return false
 	}
 	head, _, _ := bytes.Cut(body, []byte("\r\n\r\n"))
+	if !bytes.Contains(head, []byte("Retrieval")) { // whatever was folded: that is quick
+		return false
+	}
 	head = folding.ReplaceAll(head, []byte(" "))
 	return bytes.Contains(head, []byte("Subject: Retrieval using the IMAP4 protocol failed for the following message"))
 }
