@@ -81,11 +81,11 @@ type absent struct {
 // hands to the visitor. It changes nothing (EXAMINE, BODY.PEEK), and calls tell
 // for each deviation.
 func Audit(ctx context.Context, e Endpoint, read func(receipt.Visitor) error, tell func(Deviation)) (Audited, error) {
-	_, release, err := takeSlots(ctx, need{e.Server, 1})
+	_, taken, err := takeSlots(ctx, need{e.Server, 1})
 	if err != nil {
 		return Audited{}, err
 	}
-	defer release()
+	defer taken.release()
 	a := &audit{ctx: ctx, lane: &lane{pass: &pass{Pass: Pass{Target: e}, ctx: ctx}}, tell: tell, seen: map[string]bool{}}
 	defer func() { a.lane.dst.logout() }()
 	if _, err := a.lane.target(); err != nil {

@@ -52,11 +52,11 @@ type wish struct {
 
 // CheckLogin signs in, selects INBOX and signs out. ErrLogin if refused.
 func CheckLogin(ctx context.Context, e Endpoint) error {
-	_, release, err := takeSlots(ctx, need{e.Server, 1})
+	_, taken, err := takeSlots(ctx, need{e.Server, 1})
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer taken.release()
 	s, err := open(ctx, e, wish{})
 	if err != nil {
 		return err

@@ -336,3 +336,36 @@ func HasBinaryPart(text string, size int) bool {
 	}
 	return e.binary
 }
+
+// LanesWorthIt sets for how many bytes a lane is not spared, and how far away.
+func LanesWorthIt(bytes int64, far time.Duration) (reset func()) {
+	b, f := laneBytes, farAway
+	laneBytes, farAway = bytes, far
+	return func() { laneBytes, farAway = b, f }
+}
+
+// TakeSlots takes connections of a server as another pass does.
+func TakeSlots(ctx context.Context, s *Server, n int) (give func()) {
+	if n == 0 {
+		return func() {}
+	}
+	_, taken, err := takeSlots(ctx, need{s, n})
+	if err != nil {
+		panic(err) // there is no limit
+	}
+	return taken.release
+}
+
+// SlotsUsed is how many connections of a server are taken.
+func SlotsUsed(s *Server) int { return s.connections().busy() }
+
+// What the bodies of groups lie in.
+const MemoryBytes = memoryBytes
+
+type Buffer struct{ buffer }
+
+func InCells(n int64) int64        { return inCells(n) }
+func TakeBuffer(size int64) Buffer { return Buffer{takeBuffer(size)} }
+func (b Buffer) Give(again bool)   { b.give(again) }
+func (b Buffer) Size() int64       { return int64(len(b.bytes)) }
+func (b Buffer) Own() bool         { return b.of == nil }

@@ -48,9 +48,11 @@ type pass struct {
 	Pass
 	ctx     context.Context // connections live as long as the pass
 	release func()
+	slots   slots
 	lanes   []*lane
-	reader  *lane // reads back
-	alone   bool  // reader has no connection of its own
+	spared  []*lane // not worth their sign-ins; see spare.go
+	reader  *lane   // reads back
+	alone   bool    // reader has no connection of its own
 	readers *readers
 	place   place
 	names   []string // keys of the folders that have a state
@@ -75,14 +77,14 @@ type pass struct {
 // begin takes the slots and opens the first pair of connections.
 func (p Pass) begin(ctx context.Context) (*pass, error) {
 	n, own := lanesFor(p.Source.Server, p.Target.Server, p.Options)
-	got, release, err := takeSlots(ctx, need{p.Source.Server, n}, need{p.Target.Server, n + own})
+	got, taken, err := takeSlots(ctx, need{p.Source.Server, n}, need{p.Target.Server, n + own})
 	if err != nil {
 		return nil, err
 	}
 	n = min(n, got[0], got[1])
 	own = min(own, got[1]-n)
 	ctx, stop := p.watched(ctx)
-	r := &pass{Pass: p, ctx: ctx, release: func() { stop(); release() }, alone: own == 0, elsewhere: map[string][]string{}}
+	r := &pass{Pass: p, ctx: ctx, slots: taken, release: func() { stop(); taken.release() }, alone: own == 0, elsewhere: map[string][]string{}}
 	r.reader = &lane{pass: r}
 	for range n {
 		r.lanes = append(r.lanes, &lane{pass: r})
@@ -168,6 +170,7 @@ func (r *pass) run(ctx context.Context) error {
 			r.total += held / int64(len(j.fresh)) * int64(n)
 		}
 	}
+	r.unspare()
 	if err := r.renameFolders(ctx); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ func (r *pass) scanAll(ctx context.Context) error {
 		todo = append(todo, j)
 	}
 	if len(todo) > 0 {
+		r.spare(todo)
 		r.foresee(todo)
 	}
 	former, todo := r.former(todo) // which those of now are held against

@@ -163,9 +163,35 @@ type need struct {
 	n      int
 }
 
+// slots are connections that a pass may open, by server. They go back before
+// their owner ends, or with it; not both at the same time.
+type slots map[*room]int
+
+func (s slots) of(server *Server) int { return s[server.connections()] }
+
+// give gives n of them back.
+func (s slots) give(server *Server, n int) {
+	r := server.connections()
+	s[r] -= n
+	r.give(n)
+}
+
+func (s slots) release() {
+	for r, n := range s {
+		r.give(n)
+	}
+}
+
+// busy is how many connections are in use.
+func (r *room) busy() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.used
+}
+
 // takeSlots takes what there is of needs, in one order for all passes, so that
 // no two of them wait for each other. got is for each need at least 1.
-func takeSlots(ctx context.Context, needs ...need) (got []int, release func(), err error) {
+func takeSlots(ctx context.Context, needs ...need) (got []int, taken slots, err error) {
 	sum, least := map[*room]int{}, map[*room]int{}
 	var servers []*Server
 	for _, n := range needs {
@@ -177,21 +203,16 @@ func takeSlots(ctx context.Context, needs ...need) (got []int, release func(), e
 		least[r]++
 	}
 	sort.Slice(servers, func(i, j int) bool { return servers[i].room.order < servers[j].room.order })
-	taken := map[*room]int{}
-	release = func() {
-		for r, n := range taken {
-			r.give(n)
-		}
-	}
+	taken = slots{}
 	for _, s := range servers {
 		r := s.room
 		if s.Connections > 0 && least[r] > s.Connections {
-			release()
+			taken.release()
 			return nil, nil, fmt.Errorf("%s: max_connections is %d, but %d are needed at once", s.Address, s.Connections, least[r])
 		}
 		if taken[r], err = s.take(ctx, least[r], sum[r]); err != nil {
 			delete(taken, r)
-			release()
+			taken.release()
 			return nil, nil, err
 		}
 	}
@@ -209,7 +230,7 @@ func takeSlots(ctx context.Context, needs ...need) (got []int, release func(), e
 		left[r] -= share
 		least[r]--
 	}
-	return got, release, nil
+	return got, taken, nil
 }
 
 // lanesFor is how many pairs of connections a pass may open, and how many more

@@ -44,11 +44,11 @@ func (p Pass) Examine(ctx context.Context) (Survey, error) {
 // and its quota would say is not among the findings, only what its platform, as
 // the plan has it, is known for.
 func (p Pass) ExamineSource(ctx context.Context) (Survey, error) {
-	_, release, err := takeSlots(ctx, need{p.Source.Server, 1})
+	_, taken, err := takeSlots(ctx, need{p.Source.Server, 1})
 	if err != nil {
 		return Survey{}, err
 	}
-	r := &pass{Pass: p, ctx: ctx, release: release, reader: &lane{}, limit: p.Options.MaxMessage}
+	r := &pass{Pass: p, ctx: ctx, release: taken.release, reader: &lane{}, limit: p.Options.MaxMessage}
 	r.lanes = []*lane{{pass: r}}
 	defer r.close()
 	src, err := r.lanes[0].sourceFirst(wish{folders: true})
@@ -91,11 +91,11 @@ func (r *pass) quota(out *Survey, dst *session) (err error) {
 // Quiet returns once the source's UIDNEXT, HIGHESTMODSEQ and counts have not
 // changed for settle, or with the context's error.
 func Quiet(ctx context.Context, source Endpoint, settle time.Duration) error {
-	_, release, err := takeSlots(ctx, need{source.Server, 1})
+	_, taken, err := takeSlots(ctx, need{source.Server, 1})
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer taken.release()
 	s, err := open(ctx, source, wish{folders: true})
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package mailbox_test
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,4 +37,32 @@ func TestLanesShareMemory(t *testing.T) {
 		t.Errorf("got %+v", res)
 	}
 	verified(t, p, "content")
+}
+
+// TestGroupsFindRoom proves that groups of all sizes lie in the memory that they
+// share: one that found none would get some of its own, for the collector.
+func TestGroupsFindRoom(t *testing.T) {
+	sizes := rand.New(rand.NewPCG(1, 2))
+	none := 0
+	var held []mailbox.Buffer
+	var used int64
+	for range 20000 {
+		size := mailbox.InCells(sizes.Int64N(3 << 19))
+		for used+size > mailbox.MemoryBytes { // whoever is through first
+			i := sizes.IntN(min(4, len(held)))
+			used -= held[i].Size()
+			held[i].Give(true)
+			held = slices.Delete(held, i, i+1)
+		}
+		b := mailbox.TakeBuffer(size)
+		if held, used = append(held, b), used+size; b.Own() {
+			none++
+		}
+	}
+	for _, b := range held {
+		b.Give(true)
+	}
+	if none > 20 {
+		t.Errorf("%d of 20000 found no room", none)
+	}
 }

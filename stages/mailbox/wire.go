@@ -58,8 +58,10 @@ type wire struct {
 	line    []byte // beginning of a library command not yet ended; encoder lock
 
 	mu      sync.Mutex
-	waiting int         // answers owed by the server; none: no deadline
-	queue   []*exchange // commands of ours in flight, oldest first
+	waiting int           // answers owed by the server; none: no deadline
+	asked   time.Time     // when waiting began
+	least   time.Duration // that an answer took; 0: none has come
+	queue   []*exchange   // commands of ours in flight, oldest first
 	bye     string
 	welcome string   // the greeting
 	pause   bool     // see pauses
@@ -72,7 +74,7 @@ type wire struct {
 func newWire(ctx context.Context, c net.Conn, stall time.Duration, limit *rate.Limiter) *wire {
 	w := &wire{Conn: c, ctx: ctx, stall: stall, limit: limit, pulse: pulseOf(ctx)}
 	w.br = bufio.NewReaderSize(source{w}, 16<<10)
-	w.waiting = 1 // the greeting
+	w.waiting, w.asked = 1, time.Now() // the greeting
 	return w
 }
 
@@ -124,6 +126,15 @@ func (w *wire) touched() {
 // just written, the time to wait begins anew.
 func (w *wire) expect(n int) {
 	w.mu.Lock()
+	switch {
+	case n > 0 && w.waiting == 0:
+		w.asked = time.Now()
+	case n < 0 && !w.asked.IsZero():
+		if d := time.Since(w.asked); w.least == 0 || d < w.least {
+			w.least = d
+		}
+		w.asked = time.Time{}
+	}
 	w.waiting = max(0, w.waiting+n)
 	if w.waiting > 0 && n >= 0 { // the reader may sit in a Read without a deadline
 		_ = w.Conn.SetReadDeadline(time.Now().Add(w.stall))
