@@ -25,10 +25,11 @@ type exchange struct {
 	news    chan int                                          // see goAhead
 	done    chan struct{}
 	once    sync.Once
-	idle    bool              // a NOOP of keepAlive, which gives way
-	err     error             // the connection is gone
-	refusal error             // the first error of body; the exchange went on to its end
-	sums    map[uint32]uint32 // of the bodies so far
+	idle    bool                    // a NOOP of keepAlive, which gives way
+	err     error                   // the connection is gone
+	refusal error                   // the first error of body; the exchange went on to its end
+	sums    map[uint32]uint32       // of the bodies so far, where there is no kept
+	kept    func(uid uint32) []byte // the message, where body has kept one; may be nil
 }
 
 const flood = 20000
@@ -185,20 +186,61 @@ func (x *exchange) goAhead(i int) bool {
 // takeBody hands the literal of n bytes to the exchange and reads what it left.
 func (x *exchange) takeBody(r *response, n int64, from io.Reader) error {
 	lit := &io.LimitedReader{R: from, N: n}
+	var err error
+	if uid := uidOf(r); x.kept != nil {
+		err = x.takeKept(uid, lit)
+	} else {
+		err = x.takeSummed(uid, lit)
+	}
+	if err == nil && lit.N > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+var errTwoMessages = fmt.Errorf("%w: two messages under one UID", errHostile) // and which is which?
+
+func (x *exchange) takeKept(uid uint32, lit *io.LimitedReader) error {
+	if first := x.kept(uid); first != nil {
+		c := &comparison{rest: first}
+		if _, err := copyAll(c, lit); err != nil {
+			return err
+		}
+		if c.differs || len(c.rest) > 0 {
+			return errTwoMessages
+		}
+		return nil
+	}
+	if x.refusal == nil {
+		x.refusal = x.body(uid, lit.N, lit)
+	}
+	_, err := io.Copy(io.Discard, lit)
+	return err
+}
+
+// comparison is written what should be rest.
+type comparison struct {
+	rest    []byte
+	differs bool
+}
+
+func (c *comparison) Write(p []byte) (int, error) {
+	rest, same := bytes.CutPrefix(c.rest, p)
+	c.rest, c.differs = rest, c.differs || !same
+	return len(p), nil
+}
+
+func (x *exchange) takeSummed(uid uint32, lit *io.LimitedReader) error {
 	sum := crc32.New(castagnoli)
 	tee := io.TeeReader(lit, sum)
-	uid := uidOf(r)
 	if x.refusal == nil {
-		x.refusal = x.body(uid, n, tee)
+		x.refusal = x.body(uid, lit.N, tee)
 	}
 	if _, err := io.Copy(io.Discard, tee); err != nil {
 		return err
 	}
-	if lit.N > 0 {
-		return io.ErrUnexpectedEOF
-	}
 	if before, twice := x.sums[uid]; uid != 0 && twice && before != sum.Sum32() {
-		return fmt.Errorf("%w: two messages under one UID", errHostile) // and which is which?
+		return errTwoMessages
 	}
 	if x.sums == nil {
 		x.sums = map[uint32]uint32{}

@@ -228,6 +228,7 @@ func (l *lane) ask(j *job, list []meta, buf []byte) *fetching {
 		on(r)
 	}
 	f.x.wants = asked
+	f.x.kept = func(uid uint32) []byte { return f.part[uid] }
 	f.err = src.w.send("UID FETCH "+sets(uids)[0]+" (UID BODY.PEEK[])", f.x)
 	return f
 }
