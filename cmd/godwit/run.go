@@ -73,6 +73,7 @@ func saveMemory() {
 	least := 48<<20 + 2*live()
 	debug.SetMemoryLimit(least)
 	debug.SetGCPercent(400) // below the limit there is no hurry
+
 	go func() { // a limit that is too low costs more time than memory is worth
 		for range time.Tick(time.Second) {
 			debug.SetMemoryLimit(max(least, live()*5/4))
