@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	// rescan is how often a run looks for services that have fallen due while
 	// others are worked on.
 	rescan = 30 * time.Second
+	// near is a night before which a first copy may not have ended.
+	near = 24 * time.Hour
 )
 
 // Runner runs what is due.
@@ -115,6 +118,7 @@ func (r *Runner) schedule(ctx context.Context, jobs []*job) (tasks int) {
 	running := 0
 	begin := func() {
 		now := r.Clock.Now()
+		r.slots.reserve(r.nightNear(now))
 		for rank, j := range jobs {
 			if j.running || j.err != nil || ctx.Err() != nil || now.Before(j.until) || !r.wanted(j, now) {
 				continue
@@ -150,6 +154,13 @@ func (r *Runner) schedule(ctx context.Context, jobs []*job) (tasks int) {
 			}
 		}
 	}
+}
+
+// nightNear says that a night may begin before a pre-copy ends that begins now.
+func (r *Runner) nightNear(now time.Time) bool {
+	return slices.ContainsFunc(r.Plan.Batches, func(batch *plans.Batch) bool {
+		return r.books[batch.Name] != nil && NightOf(batch, batch.Date).Start.Before(now.Add(near))
+	})
 }
 
 // wanted says that a service has something to be done, undone or written down; if

@@ -8,11 +8,12 @@ import (
 )
 
 // slots bound how many accounts are worked on at once. Who is urgent, because
-// a night is short, goes before who is not, and one slot is reserved for them where
-// there are several: pre-copies that take hours must not cost a night. Among
-// themselves they go by rank: whole services together, small before large.
+// a night is short, goes before who is not, and where a night is near one slot of
+// several is reserved for them: pre-copies that take hours must not cost a night.
+// Among themselves they go by rank: whole services together, small before large.
 type slots struct {
 	mu       sync.Mutex
+	all      int
 	free     int
 	reserved int
 	waiting  []*ticket
@@ -28,7 +29,17 @@ type ticket struct {
 
 func newSlots(n int) *slots {
 	n = max(1, n)
-	return &slots{free: n, reserved: min(1, n-1)}
+	return &slots{all: n, free: n, reserved: min(1, n-1)}
+}
+
+// reserve keeps a slot for the urgent from now on, or keeps none.
+func (s *slots) reserve(keep bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reserved = 0; keep {
+		s.reserved = min(1, s.all-1)
+	}
+	s.hand()
 }
 
 // queue takes a place; the lowest rank is served first, and equal ones in turn.
