@@ -116,7 +116,11 @@ type scanner struct {
 
 func (s *scanner) values(inList bool, depth int) (out []token) {
 	if line := s.r.lines[s.line]; inList && s.pos < len(line) && line[s.pos] != ')' {
-		out = make([]token, 0, 8) // what a FETCH tells of a message
+		most := 8 // what a FETCH tells of a message
+		if depth > 1 {
+			most = 2 // flags
+		}
+		out = make([]token, 0, most)
 	}
 	for {
 		line := s.r.lines[s.line]
@@ -158,8 +162,14 @@ func (s *scanner) atLiteral(line []byte) bool {
 }
 
 func (s *scanner) quoted(line []byte) token {
+	s.pos++
+	if end := bytes.IndexAny(line[s.pos:], `"\`); end >= 0 && line[s.pos+end] == '"' { // nearly always
+		text := string(line[s.pos : s.pos+end])
+		s.pos += end + 1
+		return token{kind: 's', str: true, text: text}
+	}
 	var b []byte
-	for s.pos++; s.pos < len(line); s.pos++ {
+	for ; s.pos < len(line); s.pos++ {
 		c := line[s.pos]
 		if c == '\\' && s.pos+1 < len(line) {
 			s.pos++

@@ -93,9 +93,9 @@ func TestFewAllocationsForEachMessage(t *testing.T) {
 		of   float64 // messages
 		do   func()
 	}{
-		"listed":   {16, 1000, func() { mailbox.ReadMetas(text) }},
-		"digested": {6, 1, func() { mailbox.DigestOf(body) }},
-		"appended": {10, 25, func() { send(25, body) }},
+		"listed":   {12, 1000, func() { mailbox.ReadMetas(text) }},
+		"digested": {4, 1, func() { mailbox.DigestOf(body) }},
+		"appended": {8, 25, func() { send(25, body) }},
 	} {
 		if got := testing.AllocsPerRun(20, tt.do) / tt.of; got > tt.most {
 			t.Errorf("%s: %.1f allocations a message, want at most %.0f", name, got, tt.most)
