@@ -11,7 +11,7 @@ import (
 // already is noted, what is new is copied, flags are carried, and what Godwit
 // put there and the source no longer has is deleted.
 func (l *lane) apply(ctx context.Context, j *job) error {
-	if !j.scanned || j.st.Target == "" || !j.here && l.pass.Options.CatchUp {
+	if !j.scanned || j.here && j.st.Target == "" || !j.here && l.pass.Options.CatchUp {
 		return nil
 	}
 	if j.reset {
@@ -153,7 +153,8 @@ func (s *session) store(uids []uint32, sign, flags string) error {
 
 // removeGone deletes what Godwit put there and the source no longer has.
 func (l *lane) removeGone(j *job) error {
-	doomed := append([]uint32(nil), j.orphans...)
+	mapped := j.st.uids.targets()
+	doomed := slices.DeleteFunc(slices.Clone(j.orphans), mapped.has) // one may have moved in
 	for _, uid := range j.gone {
 		if e, ok := j.st.uids.find(uid); ok && e.target != 0 {
 			doomed = append(doomed, e.target)
@@ -290,14 +291,17 @@ func (l *lane) leave(j *job) error {
 			names = append(names, n)
 		}
 	}
-	l.pass.names = names
 	changes := map[string][]byte{folderKey(j.key): nil, mapKey(j.key): nil, "folders": saveNames(names)}
 	p, err := loadProofs(l.pass.ctx, l.pass.Store, j.key, j.st)
 	if err != nil {
 		return err
 	}
 	p.forget(j.key, j.st.next, changes)
-	return put(l.pass.ctx, l.pass.Store, changes)
+	if err := put(l.pass.ctx, l.pass.Store, changes); err != nil {
+		return err
+	}
+	l.pass.names = names // not before: another lane may write them down
+	return nil
 }
 
 // closeBox leaves the open folder, removing nothing.

@@ -222,6 +222,55 @@ func TestMadeAnewAndRolledBack(t *testing.T) {
 	}})
 }
 
+// TestMadeAnewInAnOldLedger proves that a pass goes on where an older Godwit
+// crashed, which kept of the folder of before only where its copies are: what had
+// moved is copied, nothing is there twice, and what was deleted goes.
+func TestMadeAnewInAnOldLedger(t *testing.T) {
+	var store *memory
+	playAll(t, map[string]found{"": {
+		before: inFolders{"INBOX": "x", "A": "1 2 3"},
+		users: func(s *scene) {
+			store = s.p.Store.(*memory)
+			s.move(s.source, "A", "1", "INBOX")
+			s.move(s.source, "A", "3", "INBOX")
+			s.anew("A")
+			s.move(s.source, "INBOX", "3", "A")
+			store.crash = func(after bool) error {
+				if _, parted := store.data["folder/A%002"]; after && parted {
+					return errCrash
+				}
+				return nil
+			}
+			if _, err := s.p.Run(t.Context()); !errors.Is(err, errCrash) {
+				s.t.Fatalf("got %v", err)
+			}
+			store.crash = nil
+			store.makeOld(s.t)
+		},
+		want: inFolders{"INBOX": "x 1", "A": "3"},
+	}})
+}
+
+// makeOld is the ledger as an older Godwit had it at that point: one state, and
+// the copies of before as orphans.
+func (m *memory) makeOld(t *testing.T) {
+	var st map[string]any
+	if err := json.Unmarshal(m.data["folder/A%002"], &st); err != nil {
+		t.Fatal(err)
+	}
+	delete(st, "Name")
+	st["Orphans"] = []int{1, 2, 3}
+	state, err := json.Marshal(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.DeleteFunc(m.data, func(key string, _ []byte) bool {
+		_, rest, _ := strings.Cut(key, "/")
+		return rest == "A" || strings.HasPrefix(rest, "A/") || rest == "A%002"
+	})
+	m.data["folder/A"], m.data["folders"] = state, []byte(`["A","INBOX"]`)
+}
+
 // anew deletes a folder of the source and makes it anew.
 func (s *scene) anew(folder string) {
 	s.t.Helper()
