@@ -14,11 +14,6 @@ func (l *lane) apply(ctx context.Context, j *job) error {
 	if !j.scanned || j.here && j.st.Target == "" || !j.here && l.pass.Options.CatchUp {
 		return nil
 	}
-	if j.reset {
-		if err := l.void(j); err != nil {
-			return err
-		}
-	}
 	if err := l.transferAll(ctx, j); err != nil {
 		return err
 	}
@@ -26,27 +21,11 @@ func (l *lane) apply(ctx context.Context, j *job) error {
 		if err := l.carryFlags(j); err != nil {
 			return err
 		}
-		if err := l.removeGone(j); err != nil {
+		if err := l.removeGone(ctx, j); err != nil {
 			return err
 		}
 	}
 	return l.finish(ctx, j)
-}
-
-// void writes down that the map of before is void, before anything else is.
-func (l *lane) void(j *job) error {
-	changes := map[string][]byte{}
-	if j.reset {
-		p, err := loadProofs(l.pass.ctx, l.pass.Store, j.key, j.st)
-		if err != nil {
-			return err
-		}
-		p.forget(j.key, j.st.next, changes)
-		changes[proofsKey(j.key)] = mustJSON(begin(j.st, j.st.next))
-	}
-	j.st.Complete, j.reset = false, false
-	j.st.save(changes, j.key)
-	return put(l.pass.ctx, l.pass.Store, changes)
 }
 
 // transferAll copies what is new: what is held in memory, and then the rest,
@@ -152,9 +131,8 @@ func (s *session) store(uids []uint32, sign, flags string) error {
 }
 
 // removeGone deletes what Godwit put there and the source no longer has.
-func (l *lane) removeGone(j *job) error {
-	mapped := j.st.uids.targets()
-	doomed := slices.DeleteFunc(slices.Clone(j.orphans), mapped.has) // one may have moved in
+func (l *lane) removeGone(ctx context.Context, j *job) error {
+	doomed := append([]uint32(nil), j.orphans...)
 	for _, uid := range j.gone {
 		if e, ok := j.st.uids.find(uid); ok && e.target != 0 {
 			doomed = append(doomed, e.target)
@@ -166,6 +144,15 @@ func (l *lane) removeGone(j *job) error {
 			return err
 		}
 		slices.Sort(doomed)
+		// Forgotten before they are removed: what is not there any more, and in the
+		// map, was removed by the target's user, and what it was is not carried again.
+		changes := map[string][]byte{}
+		j.st.forget(j.gone)
+		j.st.Orphans = doomed
+		j.save(changes)
+		if err := put(ctx, l.pass.Store, changes); err != nil {
+			return err
+		}
 		if err := dst.expunge(doomed); err != nil {
 			return err
 		}
@@ -292,11 +279,9 @@ func (l *lane) leave(j *job) error {
 		}
 	}
 	changes := map[string][]byte{folderKey(j.key): nil, mapKey(j.key): nil, "folders": saveNames(names)}
-	p, err := loadProofs(l.pass.ctx, l.pass.Store, j.key, j.st)
-	if err != nil {
+	if err := forgetProofs(l.pass.ctx, l.pass.Store, j.key, j.st.next, changes); err != nil {
 		return err
 	}
-	p.forget(j.key, j.st.next, changes)
 	if err := put(l.pass.ctx, l.pass.Store, changes); err != nil {
 		return err
 	}

@@ -217,12 +217,10 @@ func took(ctx context.Context, store Store) error {
 	}
 	changes := map[string][]byte{backPrefix + "folders": nil, cutoverKey: nil}
 	for _, st := range back {
-		p, err := loadProofs(ctx, own, st.key, st.folderState)
-		if err != nil {
+		gone := map[string][]byte{folderKey(st.key): nil, mapKey(st.key): nil, intentKey(st.key): nil}
+		if err := forgetProofs(ctx, own, st.key, st.next, gone); err != nil {
 			return err
 		}
-		gone := map[string][]byte{folderKey(st.key): nil, mapKey(st.key): nil, intentKey(st.key): nil}
-		p.forget(st.key, st.next, gone)
 		for key := range gone {
 			changes[backPrefix+key] = nil
 		}

@@ -12,11 +12,6 @@ import (
 // once, so that a genuine second copy is an arrival.
 func (r *pass) leaveOut(ctx context.Context, store Store, f floors) error {
 	for _, j := range r.jobs {
-		if j.reset {
-			if err := r.lanes[0].void(j); err != nil {
-				return err
-			}
-		}
 		var old []uint32
 		for _, p := range j.news() {
 			for uid := p.from; uid <= p.to && f.before(j.box, j.source.wire, uid); uid++ {

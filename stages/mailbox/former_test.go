@@ -106,6 +106,30 @@ func TestMadeAnew(t *testing.T) {
 			},
 			want: inFolders{"INBOX": "x", "A": "1"},
 		},
+		"empty, and what moves into it is removed and moves on": {
+			before: inFolders{"INBOX": "x 1", "A": ""},
+			users: func(s *scene) {
+				s.anew("A")
+				s.move(s.source, "INBOX", "1", "A")
+				s.pass()
+				s.remove(s.target, "A", "1")
+				s.move(s.source, "A", "1", "INBOX")
+			},
+			crashes: true,
+			want:    inFolders{"INBOX": "x", "A": ""},
+		},
+		"empty, of which something was read back": {
+			before: inFolders{"INBOX": "x", "A": "1"},
+			users: func(s *scene) {
+				s.move(s.source, "A", "1", "INBOX")
+				s.pass()
+				s.anew("A")
+				s.pass()
+				s.must(s.source.Delete("A").Wait())
+			},
+			crashes: true,
+			want:    inFolders{"INBOX": "x 1"},
+		},
 		"not at all, but deleted, and replaced at the target": {
 			before: inFolders{"INBOX": "x", "A": "1 2"}, crashes: true,
 			users: func(s *scene) {
@@ -145,6 +169,26 @@ func TestMadeAnewInCatchUp(t *testing.T) {
 			before: inFolders{"INBOX": "x", "A": "1 2"}, crashes: true,
 			users: again(true), then: full,
 			want: inFolders{"INBOX": "x", "A": "1 3"},
+		},
+		"and renamed before the full pass, which crashes": {
+			before: inFolders{"INBOX": "x", "A": "1 2"}, crashes: true,
+			users: func(s *scene) {
+				again(true)(s)
+				full(s)
+				s.must(s.source.Rename("A", "B", nil).Wait())
+			},
+			want: inFolders{"INBOX": "x", "B": "1 3"},
+		},
+		"and emptied by both": {
+			before: inFolders{"INBOX": "x", "A": "1"}, crashes: true,
+			users: func(s *scene) {
+				s.anew("A")
+				s.p.Options.CatchUp = true
+				full(s)
+				s.remove(s.target, "A", "1")
+				s.must(s.source.Delete("A").Wait())
+			},
+			want: inFolders{"INBOX": "x"},
 		},
 		"after a pass that crashed": {
 			before: inFolders{"INBOX": "x", "A": "1 2"}, crashes: true,

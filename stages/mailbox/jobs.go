@@ -27,7 +27,6 @@ type job struct {
 	scanned     bool
 	seenBefore  *foreseen    // nil: it has to be looked at
 	resent      bool         // in this pass; see late.go
-	reset       bool         // the map was void: it must be written before anything is copied
 	subscribing *subscribing // nil: it is not to be subscribed
 	box         box          // of the source, as opened
 	fresh       []meta       // new at the source

@@ -84,6 +84,15 @@ func TestFoundInLives(t *testing.T) {
 			},
 			want: inFolders{"INBOX": "x", "B": "1", "B/below": "2"},
 		},
+		"what a crashed pass removed is not taken for what the user did": {
+			before: inFolders{"INBOX": "x", "A": "1"},
+			users:  func(s *scene) { s.remove(s.source, "A", "1") },
+			then: func(s *scene) {
+				s.source.add("INBOX", mail("1", "s", "1"), day)
+			},
+			want:    inFolders{"INBOX": "x 1", "A": ""},
+			crashes: true,
+		},
 		"a folder that both users rename keeps its place while another gets its name": {
 			before: inFolders{"INBOX": "x", "A": "1 2"},
 			users: func(s *scene) {

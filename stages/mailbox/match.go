@@ -41,8 +41,10 @@ func (l *lane) rematch(ctx context.Context, j *job, from uint32) error {
 	if err != nil {
 		return err
 	}
+	changes := map[string][]byte{}
 	j.st.Matching = true
-	if err := l.void(j); err != nil {
+	j.save(changes)
+	if err := put(ctx, l.pass.Store, changes); err != nil {
 		return err
 	}
 	if j.copies, err = l.pass.formerCopies(ctx, j); err != nil {

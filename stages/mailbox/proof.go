@@ -161,8 +161,13 @@ func begin(st *folderState, n int) *proofs {
 	return &proofs{SourceValidity: st.SourceValidity, TargetValidity: st.TargetValidity, Records: n, Kept: n, Whole: true}
 }
 
-// forget removes all that is kept of a folder's proofs and records.
-func (p *proofs) forget(key string, records int, changes map[string][]byte) {
+// forgetProofs removes all that is kept of a folder's proofs, also of void ones,
+// and of its records.
+func forgetProofs(ctx context.Context, store Kept, key string, records int, changes map[string][]byte) error {
+	p := &proofs{}
+	if _, err := getJSON(ctx, store, proofsKey(key), p); err != nil {
+		return err
+	}
 	for n := p.Kept; n < records; n++ {
 		changes[recordKey(key, n)] = nil
 	}
@@ -170,6 +175,7 @@ func (p *proofs) forget(key string, records int, changes map[string][]byte) {
 		changes[chunkKey(key, n)] = nil
 	}
 	changes[proofsKey(key)] = nil
+	return nil
 }
 
 // packProofs writes each row as differences to the one before, which are small.

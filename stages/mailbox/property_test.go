@@ -134,6 +134,7 @@ type life struct {
 	touched        map[string]string // by body, what the target's user did: flagged, deleted, moved
 	own            []string          // the target's user's bodies
 	forgetful      bool              // the ledger must not be lost any more
+	elsewhere      bool              // as the last pass said, some folder is not where it would go to without a ledger
 	lost           bool              // it was, and no pass has come to its end since
 	flagged        bool              // by the source's user, since the last such pass
 }
@@ -167,7 +168,7 @@ func (l *life) live(source, target mailbox.Endpoint) {
 			})
 		}
 		l.pass(p, store)
-		if !l.forgetful && l.chance(6, "the ledger is lost") {
+		if !l.forgetful && !l.elsewhere && l.chance(6, "the ledger is lost") {
 			store = newMemory()
 			p.Store, l.lost = store, true
 			l.pass(p, store)
@@ -216,6 +217,7 @@ func (l *life) pass(p mailbox.Pass, store *memory) {
 	}
 	untouched()
 	l.lost, l.flagged = false, false
+	l.elsewhere = slices.ContainsFunc(res.Notes, func(n mailbox.Skipped) bool { return n.Reason == mailbox.FolderRenamed })
 }
 
 // goOn has the source's user do up to n things, but for one.

@@ -34,9 +34,6 @@ func (c *checking) load(ctx context.Context) (err error) {
 		return err
 	}
 	c.stored = mustJSON(c.proofs)
-	if c.job.reset {
-		c.proofs = begin(c.job.st, c.job.st.next)
-	}
 	c.proofs.Name = c.job.name
 	return nil
 }

@@ -53,7 +53,9 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 		return err
 	}
 	if !j.here {
-		j.vanish()
+		if j.vanish(); j.exists && !l.pass.Options.CatchUp {
+			return l.findOrphans(j)
+		}
 		return nil
 	}
 	if j.unchanged() {
@@ -91,7 +93,7 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	if err := l.pass.madeAnew(ctx, j); err != nil {
 		return err
 	}
-	if err := j.revalidate(l.pass.home); err != nil {
+	if err := l.revalidate(ctx, j); err != nil {
 		return err
 	}
 	if f := j.seenBefore; f != nil { // another folder is open now, and nothing is to be asked
@@ -164,26 +166,27 @@ func (l *lane) left(ctx context.Context, j *job) error {
 	return put(ctx, l.pass.Store, changes)
 }
 
-// revalidate drops the map where either side has renumbered its messages. On the
-// way home what is not to be carried stays so, wherever that would go to.
-func (j *job) revalidate(home bool) error {
+// revalidate drops the map where either side has renumbered its messages, and
+// writes that down before anything else is. On the way home what is not to be
+// carried stays so, wherever that would go to.
+func (l *lane) revalidate(ctx context.Context, j *job) error {
 	st := j.st
+	void := j.renumbered() || j.replaced()
 	if j.box.validity == 0 {
 		return errors.New("the source tells no UIDVALIDITY: its messages cannot be told apart")
 	}
-	if j.renumbered() || j.replaced() {
+	if void {
 		if j.replaced() {
 			st.Orphans, st.TargetNext, st.rewound = nil, 0, false
 		}
 		var left uidMap
 		for e := range st.uids.all() {
-			if home && !j.renumbered() && e.target == 0 {
+			if l.pass.home && !j.renumbered() && e.target == 0 {
 				left.push(run{e.source, 0, 1, e.flags})
 			}
 		}
 		st.uids, st.Skipped, st.Notes = left, nil, folderNotes(st.Notes)
 		st.Bytes = 0
-		st.Complete, j.reset = false, true
 		st.Folded = st.next
 	}
 	st.SourceValidity = j.box.validity
@@ -192,7 +195,16 @@ func (j *job) revalidate(home bool) error {
 	} else {
 		st.TargetValidity = 0
 	}
-	return nil
+	if !void {
+		return nil
+	}
+	changes := map[string][]byte{}
+	if err := forgetProofs(ctx, l.pass.Store, j.key, st.next, changes); err != nil {
+		return err
+	}
+	changes[proofsKey(j.key)] = mustJSON(begin(st, st.next))
+	j.save(changes)
+	return put(ctx, l.pass.Store, changes)
 }
 
 // unknownFrom is the UID from which on the target's folder may hold what is new
@@ -202,7 +214,7 @@ func (j *job) unknownFrom() uint32 {
 	st := j.st
 	switch {
 	case j.target.messages == 0:
-	case j.reset || st.Matching || st.uids.n == 0 && !st.Complete:
+	case st.Matching || st.uids.n == 0 && !st.Complete:
 		return 1
 	case st.TargetNext != 0 && j.target.next > st.TargetNext && len(j.fresh) > 0:
 		return st.TargetNext
