@@ -155,6 +155,9 @@ func TestLiteral8Faults(t *testing.T) {
 				t.Parallel()
 				s := odd(t, kind.target)
 				s.inject("target", f)
+				if s.patient(); strings.Contains(f.Name, "stalls") {
+					s.pass.Target.Server.Stall = 2 * time.Second
+				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				if strings.Contains(f.Name, "0x80") {
