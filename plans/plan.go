@@ -141,7 +141,7 @@ type Copy struct {
 	Precopy     time.Duration     `yaml:"precopy" kind:"duration" default:"3d" doc:"passes over the live mailbox start this long before the window"`
 	CatchUp     time.Duration     `yaml:"catch_up" kind:"duration" default:"3d" doc:"passes after the cutover; copy only, never delete"`
 	Accounts    int               `yaml:"accounts" kind:"count" max:"1000" default:"4" doc:"copied at once"`
-	Connections int               `yaml:"connections" kind:"count" max:"100" default:"2" doc:"per account and side"`
+	Connections int               `yaml:"connections" kind:"count" max:"100" default:"2" doc:"at most, per account and side; a small mailbox beside others takes one"`
 	Rate        int64             `yaml:"rate" kind:"rate" doc:"cap for all together; none if left out"`                                                        // bytes per second, 0: no cap
 	MaxMessage  int64             `yaml:"max_message" kind:"size" doc:"larger ones are named in the report; left out: what the target takes"`                   // bytes, 0: what the target takes
 	MaxDelete   float64           `yaml:"max_delete" kind:"percent" default:"10%" doc:"more deletions than this in one folder wait for a person"`               // 0.10 is 10%
