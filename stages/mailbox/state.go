@@ -21,7 +21,8 @@ import (
 //	moving                moveIntent: a move on the target that may be half done
 //	renaming              a RENAME on the target that may be done
 //
-// KEY is the source's spelling of the folder's first name, percent-encoded.
+// KEY is the source's spelling of the folder's first name, percent-encoded, with
+// a number behind it where another has that name (former.go).
 
 // folderState is what is known of one folder.
 type folderState struct {
@@ -46,7 +47,7 @@ type folderState struct {
 	Bytes          int64
 	FlagSets       []string
 	Resent         *resent   `json:",omitempty"` // see late.go
-	Orphans        []uint32  `json:",omitempty"` // targets carried under a UIDVALIDITY the source has left
+	Orphans        []uint32  `json:",omitempty"` // targets that are to be removed, and in no map any more
 	Skipped, Notes []Skipped `json:",omitempty"`
 	Folded         int       // records below are in the map
 
