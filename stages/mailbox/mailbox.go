@@ -126,7 +126,7 @@ type Options struct {
 	CatchUp     bool                    // copy only what is new account-wide, never delete, change or move
 	Verify      string                  // content | headers: what is copied is read back in the same pass; "": it is not
 	Final       bool                    // with Verify: the mailbox as a whole is looked at, too
-	Progress    func(done, total int64) // bytes; may be nil
+	Progress    func(done, total int64) // bytes, rising, one call at a time; may be nil
 }
 
 // Kept is what was kept for an account.

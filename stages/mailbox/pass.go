@@ -70,8 +70,10 @@ type pass struct {
 
 	mu     sync.Mutex
 	result Result
-	done   int64
 	total  int64
+
+	telling sync.Mutex // about progress
+	done    int64
 }
 
 // begin takes the slots and opens the first pair of connections.
@@ -277,11 +279,10 @@ func (r *pass) count(f func(*Result)) {
 }
 
 func (r *pass) progress(bytes int64) {
-	r.mu.Lock()
+	r.telling.Lock()
+	defer r.telling.Unlock()
 	r.done += bytes
-	done, total := r.done, max(r.total, r.done)
-	r.mu.Unlock()
 	if r.Options.Progress != nil {
-		r.Options.Progress(done, total)
+		r.Options.Progress(r.done, max(r.total, r.done))
 	}
 }
