@@ -62,6 +62,9 @@ func TestMillion(t *testing.T) {
 		if got, most := sizes["map"]+sizes["folder"], 1500+40*n/1000+3000; got > most {
 			t.Errorf("%s: map and state take %d bytes, want at most %d", what, got, most)
 		}
+		if got, most := sizes["proved"], 44*n+10000; got > most { // more: messages are read back twice
+			t.Errorf("%s: what was read back takes %d bytes, want at most %d", what, got, most)
+		}
 	}
 	pass("first copy", "2026-11-29T23:00")
 	state("first copy")

@@ -14,7 +14,6 @@ import (
 // asking is what was asked of a folder of the target and not looked at yet.
 type asking struct {
 	opening *opening   // nil: it was open
-	news    *exchange  // then: what others append shows after a command
 	all     *searching // the UIDs of the folder; nil: not asked for
 	back    *backing
 }
@@ -119,8 +118,9 @@ func (c *checking) ask(ctx context.Context, dst *session, uids []uint32, item st
 			a.all = dst.search("1:*")
 		}
 	} else {
-		a.news = &exchange{}
-		_ = dst.w.send("NOOP", a.news) // what comes behind it fails as well
+		// What others append shows after a command, at Dovecot only where none is
+		// waiting behind it. If it fails, so does what follows.
+		_, _ = dst.w.do("NOOP", &exchange{})
 	}
 	a.back = dst.askBack(ctx, c.job.st.Target, uids, item)
 	return a
