@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,30 +31,9 @@ func hostile() []mail {
 	letter := func(subject string) string {
 		return "From: a@example.org\r\nMessage-ID: <" + strings.ReplaceAll(subject, " ", ".") + "@example.org>\r\nSubject: " + subject + "\r\n\r\n" + subject + "\r\n"
 	}
-	for _, body := range nasty {
+	for _, body := range slices.Concat(nasty, notMail()) {
 		add(body)
 	}
-
-	// Octets that are not mail.
-	add("Subject: NUL\r\n\r\none\x00two\x00\x00three\r\n")
-	add("Subject: NUL\x00 in the header\r\n\r\nbody\r\n")
-	add("\x00")
-	add("Subject: bare LF\n\nall lines\nend so\n")
-	add("Subject: some bare LF\r\n\r\none\r\ntwo\nthree\n\nfour\r\n")
-	add("Subject: LF CR\r\n\r\none\n\rtwo\n\rthree\r\n")
-	add("Subject: CR CR LF\r\n\r\none\r\r\ntwo\r\r\n")
-	add("Subject: ends in CR\r\n\r\nlast\r")
-	add("\n")
-	add("\r")
-	add("")
-	add("Subject: all octets\r\n\r\n" + everyOctet() + "\r\n")
-	add("\xef\xbb\xbfSubject: a byte order mark\r\n\r\nbody\r\n")
-	add("Subject: NUL and \xe4 in the header\r\n\r\none\x00two\r\n")
-	add("Subject: 5 MB of NUL\r\n\r\n" + strings.Repeat(strings.Repeat("\x00", 76)+"\r\n", 5<<20/78+1))
-	add("Subject: NUL in a binary part\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\x00\r\n--b--\r\n")
-	add("\xff\xfeS\x00u\x00b\x00j\x00e\x00c\x00t\x00:\x00 \x00x\x00\r\x00\n\x00")
-	add("\r\nSubject: a blank line first\r\n\r\nbody\r\n")
-	add(" Subject: starts with a blank\r\n\r\nbody\r\n")
 
 	// Size.
 	add("Subject: a header line of 200,000 characters\r\nX-Long: " + strings.Repeat("0123456789", 20000) + "\r\n\r\nbody\r\n")
@@ -99,6 +79,31 @@ func hostile() []mail {
 	add("Subject: Retrieval failed\r\n\r\nSubject: Retrieval using the IMAP4 protocol failed for the following message: 1\r\n")
 	add("Status: RO\r\nX-Status: A\r\nX-Keywords: a b\r\nX-UID: 7\r\nContent-Length: 99999\r\nSubject: headers of other stores\r\n\r\nbody\r\n")
 	return all
+}
+
+// notMail are octets that are not mail.
+func notMail() []string {
+	return []string{
+		"Subject: NUL\r\n\r\none\x00two\x00\x00three\r\n",
+		"Subject: NUL\x00 in the header\r\n\r\nbody\r\n",
+		"\x00",
+		"Subject: bare LF\n\nall lines\nend so\n",
+		"Subject: some bare LF\r\n\r\none\r\ntwo\nthree\n\nfour\r\n",
+		"Subject: LF CR\r\n\r\none\n\rtwo\n\rthree\r\n",
+		"Subject: CR CR LF\r\n\r\none\r\r\ntwo\r\r\n",
+		"Subject: ends in CR\r\n\r\nlast\r",
+		"\n",
+		"\r",
+		"",
+		"Subject: all octets\r\n\r\n" + everyOctet() + "\r\n",
+		"\xef\xbb\xbfSubject: a byte order mark\r\n\r\nbody\r\n",
+		"Subject: NUL and \xe4 in the header\r\n\r\none\x00two\r\n",
+		"Subject: 5 MB of NUL\r\n\r\n" + strings.Repeat(strings.Repeat("\x00", 76)+"\r\n", 5<<20/78+1),
+		"Subject: NUL in a binary part\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\x00\r\n--b--\r\n",
+		"\xff\xfeS\x00u\x00b\x00j\x00e\x00c\x00t\x00:\x00 \x00x\x00\r\x00\n\x00",
+		"\r\nSubject: a blank line first\r\n\r\nbody\r\n",
+		" Subject: starts with a blank\r\n\r\nbody\r\n",
+	}
 }
 
 func everyOctet() string {

@@ -15,12 +15,14 @@
 //	settle      tail.go pairs what stands at a folder's end; settlemove.go does so
 //	            for moves
 //	scan        diff.go holds a listing against the map, compare.go its flags;
-//	            match.go where there is no map; catchup.go after the switch
+//	            match.go where there is no map; rewound.go and former.go where a
+//	            folder is not the one of before; catchup.go after the switch
 //	moves       applymoves.go moves the copies; absent.go, where there are none
 //	apply       transfer.go and fetch.go fetch groups, copier.go and flight.go send
 //	            them, prime.go begins the next folder meanwhile, append.go is how
 //	            they go over the wire: the place to make it faster; stream.go for
-//	            large ones, arrived.go and late.go for lost answers
+//	            large ones, literal8.go for odd ones, arrived.go and late.go for
+//	            lost answers; spare.go knows how many lanes are worth it
 //	beside it   readers.go reads the target back: readback.go fetches what
 //	            askback.go asked for, judge.go compares, proof.go keeps, prove.go
 //	            looks again at what is in doubt; verify.go ends a folder,
@@ -33,9 +35,9 @@
 //	the ledger  state.go: what is kept, and under which keys; uidmap.go, spans.go
 //	            and mapcode.go keep it small; digest.go: what stands for content
 //	the wire    connect.go signs in with the library, tls.go below it; wire.go
-//	            stands under both, with exchange.go and parse.go; session.go is
-//	            an open connection, alive.go keeps it open, slots.go bounds how
-//	            many there are; errors.go reads refusals
+//	            stands under both, with exchange.go, bodies.go and parse.go;
+//	            session.go is an open connection, alive.go keeps it open,
+//	            slots.go bounds how many there are; errors.go reads refusals
 //
 // The library (go-imap) greets, signs in and keeps the capabilities. The
 // commands that carry data are sent and read here, through wire.do, because the

@@ -261,25 +261,6 @@ func (w *wire) response() (*response, error) {
 	}
 }
 
-// bodyWanted is the exchange that takes the literal now beginning.
-func (w *wire) bodyWanted(r *response) *exchange {
-	r.head()
-	x := w.owner(r)
-	if x == nil || x.body == nil {
-		return nil
-	}
-	if r.tag != "*" || r.word != "FETCH" {
-		return nil
-	}
-	last := r.lines[len(r.lines)-1]
-	open := bytes.LastIndexByte(last, '{')
-	item := bytes.TrimRight(last[:open], " ~")
-	if bytes.HasSuffix(bytes.ToUpper(item), []byte("BODY[]")) || bytes.HasSuffix(bytes.ToUpper(item), []byte("BODY[HEADER]")) {
-		return x
-	}
-	return nil
-}
-
 func (w *wire) readLine() ([]byte, error) {
 	var line []byte
 	for {
