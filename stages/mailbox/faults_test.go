@@ -380,7 +380,7 @@ func TestNobodyLeavesAFolderBehind(t *testing.T) {
 		t.Errorf("a pass: %+v", res)
 	}
 	s.pass.Options.Final = true
-	if _, err := s.pass.Run(t.Context()); err == nil || !strings.Contains(err.Error(), `folder "Work"`) || !strings.Contains(err.Error(), "cannot open") {
+	if _, err := s.pass.Run(t.Context()); err == nil || !strings.Contains(err.Error(), `folder "Work"`) || !strings.Contains(err.Error(), "cannot open") || !strings.Contains(err.Error(), "copy.folders.exclude") {
 		t.Errorf("the final pass: %v", err)
 	}
 	s.source.Heal()

@@ -10,12 +10,12 @@ import (
 	"strconv"
 )
 
-// rematch finds out which messages of the source the target holds already,
-// from a UID on, where no map tells: a lost or an old ledger, a target filled by
-// somebody else, a side that renumbered. Message-ID and Date find the candidates, the content
-// decides, and what is there twice is matched twice. Each part is written down
-// as it is found; until all are, the state says so, and a crash begins anew
-// with the rest.
+// rematch finds out which messages of the source the target holds already, from
+// a UID on, where no map tells: a lost or an old ledger, a target filled by
+// somebody else, a side that renumbered. Message-ID and Date find the
+// candidates, the content decides, and what is there twice is matched twice.
+// Each part is written down as it is found; until all are, the state says so,
+// and a crash begins anew with the rest.
 func (l *lane) rematch(ctx context.Context, j *job, from uint32) error {
 	src, err := l.source()
 	if err != nil {

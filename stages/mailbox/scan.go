@@ -78,7 +78,10 @@ func (l *lane) scan(ctx context.Context, j *job) error {
 	opened := j.st.SourceValidity != 0 // before, so it will do so again
 	shut := errors.Is(err, errShut) && !opened
 	_, no := refused(err)
-	no = no && !errors.Is(err, ErrBusy) && !(opened && l.pass.Options.Final) // nobody is switched without it
+	no = no && !errors.Is(err, ErrBusy)
+	if no && opened && l.pass.Options.Final {
+		return fmt.Errorf("the source opened it before and does not now; nobody is switched without it (to leave it out: copy.folders.exclude): %w", err)
+	}
 	if no || errors.Is(err, errName) || shut {
 		j.st.skip(Skipped{Folder: j.name, Reason: Unreadable, Detail: err.Error()})
 		return nil
