@@ -285,7 +285,7 @@ func (l *lane) leave(j *job) error {
 	if err := put(l.pass.ctx, l.pass.Store, changes); err != nil {
 		return err
 	}
-	l.pass.names = names // not before: another lane may write them down
+	l.pass.names, j.left = names, true // not before: another lane may write them down
 	return nil
 }
 

@@ -111,7 +111,7 @@ func (r *pass) renameFolder(ctx context.Context, j *job) error {
 func (r *pass) goWith(ctx context.Context, old, wire string) error {
 	changes := map[string][]byte{"renaming": nil}
 	for _, other := range r.jobs {
-		if t, ok := renamedTo(other.st.Target, old, wire, r.place.space.delim); ok && (other.placed || !other.here) {
+		if t, ok := renamedTo(other.st.Target, old, wire, r.place.space.delim); ok && !other.left && (other.placed || !other.here) {
 			other.st.Target = t
 			other.st.save(changes, other.key)
 		}

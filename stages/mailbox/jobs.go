@@ -17,6 +17,7 @@ type job struct {
 	name   string // of the source, in UTF-8
 	st     *folderState
 	here   bool // the source has it
+	left   bool // nor has the ledger any more
 	target box
 	exists bool   // the target has it
 	placed bool   // it has had a place at the target before

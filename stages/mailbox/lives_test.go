@@ -160,6 +160,16 @@ func TestFoundInLives(t *testing.T) {
 			want:    inFolders{"INBOX": "x", "A": "2"},
 			crashes: true,
 		},
+		"a folder is renamed once another is gone, as is one that was below it": {
+			before: inFolders{"INBOX": "x", "A": "1", "A/below": "2", "B": "3"},
+			users: func(s *scene) {
+				s.must(s.source.Delete("A/below").Wait())
+				s.must(s.source.Delete("B").Wait())
+				s.must(s.source.Rename("A", "B", nil).Wait())
+			},
+			want:    inFolders{"INBOX": "x", "B": "1"},
+			crashes: true,
+		},
 		"a folder goes below its own name": {
 			before: inFolders{"INBOX": "x", "A": "1"},
 			users: func(s *scene) {
