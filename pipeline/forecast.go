@@ -22,6 +22,7 @@ type Forecast struct {
 	Night    string    `json:"night"`      // the next one
 	Accounts int       `json:"accounts"`   // still to move
 	Bytes    int64     `json:"bytes_left"` // still to copy, as far as they are known
+	Unsized  int       `json:"unsized"`    // accounts of which they are not
 	Guess    bool      `json:"guess"`      // too little was measured
 	Begin    time.Time `json:"begin"`      // of the night's work
 	Took     Span      `json:"-"`          // by the night's work
@@ -77,6 +78,9 @@ func (f *Forecaster) Add(s Subject, now time.Time) {
 		}
 		f.fill = f.fill.plus(s.Pace.fill(state))
 		f.forecast.Bytes += left(state)
+		if unsized(state) {
+			f.forecast.Unsized++
+		}
 		f.forecast.Accounts++
 		if s.Batch.Window.Unit == "service" {
 			whole = work{whole.bytes + w.bytes, whole.accounts + 1, whole.took.plus(w.took)}
@@ -197,8 +201,16 @@ func (p places) take(took time.Duration) (end time.Duration) {
 // String says it to a person.
 func (f Forecast) String() string {
 	clock := func(t time.Time) string { return t.Format("15:04:05") }
-	text := fmt.Sprintf("%s: %d accounts to move, %s to copy; the night of %s is expected to take %s (%s to %s), until %s (%s to %s)",
-		f.Batch, f.Accounts, amount(f.Bytes), f.Night, round(f.Took.Expected), round(f.Took.Low), round(f.Took.High), clock(f.End), clock(f.EndLow), clock(f.EndHigh))
+	size := amount(f.Bytes) + " to copy"
+	switch f.Unsized {
+	case 0:
+	case f.Accounts:
+		size = "of unknown size"
+	default:
+		size += fmt.Sprintf(" and %d accounts of unknown size", f.Unsized)
+	}
+	text := fmt.Sprintf("%s: %d accounts to move, %s; the night of %s is expected to take %s (%s to %s), until %s (%s to %s)",
+		f.Batch, f.Accounts, size, f.Night, round(f.Took.Expected), round(f.Took.Low), round(f.Took.High), clock(f.End), clock(f.EndLow), clock(f.EndHigh))
 	if f.Guess {
 		text += "; a guess, too little was measured yet"
 	}

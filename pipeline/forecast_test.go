@@ -121,6 +121,21 @@ func TestForecastIsAGuessBeforeAnythingWasMeasured(t *testing.T) {
 	}
 }
 
+// A size that nobody has asked for is not nothing.
+func TestForecastSaysWhatItDoesNotKnow(t *testing.T) {
+	known, unknown := ledger.State{Bytes: 3e6, Folders: 1}, ledger.State{}
+	for want, states := range map[string][]ledger.State{
+		"2 accounts to move, 6.0 MB to copy; ":                                {known, known},
+		"2 accounts to move, 3.0 MB to copy and 1 accounts of unknown size; ": {known, unknown},
+		"2 accounts to move, of unknown size; ":                               {unknown, unknown},
+		"1 accounts to move, 0 B to copy; ":                                   {{Folders: 1}},
+	} {
+		if f, _ := forecast(measured(100), opens, nil, states...); !strings.Contains(f.String(), want) {
+			t.Errorf("got %s, want %s", f, want)
+		}
+	}
+}
+
 // No cutover starts that is not expected to end inside the window.
 func TestFits(t *testing.T) {
 	night := pipeline.Night{Date: "2026-12-02", Start: opens, End: opens.Add(time.Hour)}

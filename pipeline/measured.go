@@ -155,5 +155,10 @@ func left(state ledger.State) int64 {
 	return 0
 }
 
+// unsized says that nobody has looked into an account yet: it has an INBOX at least.
+func unsized(state ledger.State) bool {
+	return (state.Phase == ledger.New || state.Phase == ledger.Copying) && state.Folders == 0 && state.Bytes == 0
+}
+
 // bySize sorts small before large, as accounts are moved.
 func bySize(a, b works) int { return cmp.Compare(a.bytes, b.bytes) }
