@@ -222,7 +222,7 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 	}
 	st := j.st
 	if !j.here {
-		return l.leave(j)
+		return nil // see leaveFolders
 	}
 	st.SourceValidity, st.Next, st.Messages = j.box.validity, j.box.next, uint32(j.seen)
 	st.ModSeq = j.box.modseq
@@ -236,83 +236,4 @@ func (l *lane) finish(ctx context.Context, j *job) error {
 	changes := map[string][]byte{}
 	st.save(changes, j.key)
 	return put(l.pass.ctx, l.pass.Store, changes)
-}
-
-// leave ends a folder that the source no longer has and of which nothing is
-// left: the target's is deleted if Godwit made it and it is empty.
-func (l *lane) leave(j *job) error {
-	gone := false
-	if j.st.Created && j.exists {
-		dst, err := l.target()
-		if err != nil {
-			return err
-		}
-		counts, err := dst.status([]string{j.st.Target})
-		if err != nil {
-			return err
-		}
-		if b, ok := counts[j.st.Target]; ok && b.messages == 0 && b.validity == j.st.TargetValidity && !l.pass.hasChildren(j.st.Target) {
-			dst.box = box{}
-			if err := dst.closeBox(); err != nil {
-				return err
-			}
-			q, _ := quote(j.st.Target)
-			_, err := dst.w.do("DELETE "+q, &exchange{})
-			if _, no := refused(err); err != nil && (!no || errors.Is(err, ErrBusy)) {
-				return err
-			}
-			gone = err == nil
-		}
-	}
-	var names []string
-	l.pass.mu.Lock()
-	defer l.pass.mu.Unlock()
-	if gone {
-		l.pass.place.existing = slices.DeleteFunc(l.pass.place.existing, func(e listed) bool { return e.wire == j.st.Target })
-		for _, o := range l.pass.jobs { // one of before, whose turn comes later
-			o.exists = o.exists && o.st.Target != j.st.Target
-		}
-	}
-	for _, n := range l.pass.names {
-		if n != j.key {
-			names = append(names, n)
-		}
-	}
-	changes := map[string][]byte{folderKey(j.key): nil, mapKey(j.key): nil, "folders": saveNames(names)}
-	if err := forgetProofs(l.pass.ctx, l.pass.Store, j.key, j.st.next, changes); err != nil {
-		return err
-	}
-	if err := put(l.pass.ctx, l.pass.Store, changes); err != nil {
-		return err
-	}
-	l.pass.names, j.left = names, true // not before: another lane may write them down
-	return nil
-}
-
-// closeBox leaves the open folder, removing nothing.
-func (s *session) closeBox() error {
-	if !s.has("UNSELECT") {
-		return nil
-	}
-	_, err := s.w.do("UNSELECT", &exchange{})
-	if _, no := refused(err); no {
-		return nil
-	}
-	return err
-}
-
-func (r *pass) hasChildren(wire string) bool {
-	r.mu.Lock() // other lanes leave folders meanwhile
-	defer r.mu.Unlock()
-	for _, l := range r.place.existing {
-		if r.place.space.delim != "" && strings.HasPrefix(l.wire, wire+r.place.space.delim) {
-			return true
-		}
-	}
-	for _, j := range r.jobs {
-		if j.here && (j.st.Target == wire || r.place.space.delim != "" && strings.HasPrefix(j.st.Target, wire+r.place.space.delim)) {
-			return true
-		}
-	}
-	return false
 }

@@ -135,11 +135,11 @@ func (r *pass) renameAt(ctx context.Context, dst *session, it renaming) (no bool
 	if err := put(ctx, r.Store, map[string][]byte{"renaming": mustJSON(it)}); err != nil {
 		return false, err
 	}
-	if err := dst.closeBox(); err != nil {
-		return false, err
-	}
 	old, _ := url.PathUnescape(it.From)
 	wire, _ := url.PathUnescape(it.To)
+	if err := r.unselect(old); err != nil {
+		return false, err
+	}
 	from, _ := quote(old)
 	to, ok := quote(wire)
 	if ok {

@@ -362,6 +362,13 @@ func SlotsUsed(s *Server) int { return s.connections().busy() }
 // What the bodies of groups lie in.
 const MemoryBytes = memoryBytes
 
+// NewArena has groups lie where nothing was lost yet.
+func NewArena() {
+	bodies.Lock()
+	defer bodies.Unlock()
+	bodies.now = nil
+}
+
 type Buffer struct{ buffer }
 
 func InCells(n int64) int64        { return inCells(n) }

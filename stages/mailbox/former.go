@@ -3,7 +3,6 @@ package mailbox
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 )
 
@@ -174,18 +173,4 @@ func (j *job) succeeds(old *job) bool { return old.st.Nameless && j.st.samePlace
 // samePlace tells whether two states speak of the same folder of the target.
 func (st *folderState) samePlace(other *folderState) bool {
 	return st.Target == other.Target && st.TargetValidity == other.TargetValidity
-}
-
-// endFormer removes what is left of folders as they were before, once all that
-// is there now has its place, and one after another: they share it.
-func (r *pass) endFormer(ctx context.Context) error {
-	for _, j := range r.jobs {
-		if !j.st.Nameless {
-			continue
-		}
-		if err := r.lanes[0].apply(ctx, j); err != nil {
-			return fmt.Errorf("folder %q: %w", safe(j.name), err)
-		}
-	}
-	return nil
 }

@@ -170,6 +170,16 @@ func TestFoundInLives(t *testing.T) {
 			want:    inFolders{"INBOX": "x", "B": "1"},
 			crashes: true,
 		},
+		"a folder goes with what was below it": {
+			before: inFolders{"INBOX": "x", "A": "1", "A/below": "2", "A/below/deep": ""},
+			users: func(s *scene) {
+				for _, folder := range []string{"A/below/deep", "A/below", "A"} {
+					s.must(s.source.Delete(folder).Wait())
+				}
+			},
+			want:    inFolders{"INBOX": "x"},
+			crashes: true,
+		},
 		"a folder goes below its own name": {
 			before: inFolders{"INBOX": "x", "A": "1"},
 			users: func(s *scene) {

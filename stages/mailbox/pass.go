@@ -199,14 +199,14 @@ func (r *pass) run(ctx context.Context) error {
 		r.readers.filled(j)
 		return nil
 	})
-	if err == nil {
-		err = r.endFormer(ctx)
-	}
 	differs, verr := r.readers.end(err != nil)
 	if r.result.Differs = differs; r.readers != nil {
 		r.result.Frozen = r.readers.frozen
 	}
 	if err := cmp.Or(err, verr); err != nil {
+		return err
+	}
+	if err := r.leaveFolders(ctx); err != nil {
 		return err
 	}
 	return r.renameFolders(ctx)

@@ -42,6 +42,7 @@ func TestLanesShareMemory(t *testing.T) {
 // TestGroupsFindRoom proves that groups of all sizes lie in the memory that they
 // share: one that found none would get some of its own, for the collector.
 func TestGroupsFindRoom(t *testing.T) {
+	mailbox.NewArena() // other tests have lost connections
 	sizes := rand.New(rand.NewPCG(1, 2))
 	none := 0
 	var held []mailbox.Buffer
