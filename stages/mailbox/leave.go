@@ -48,8 +48,11 @@ func (r *pass) leave(ctx context.Context, j *job) error {
 	if err := forgetProofs(ctx, r.Store, j.key, j.st.next, changes); err != nil {
 		return err
 	}
+	if err := put(ctx, r.Store, changes); err != nil {
+		return err
+	}
 	r.names, j.left = names, true
-	return put(ctx, r.Store, changes)
+	return nil
 }
 
 func (r *pass) deleteEmpty(j *job) error {

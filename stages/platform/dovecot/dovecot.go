@@ -174,7 +174,8 @@ func (d *Driver) change(ctx context.Context, r platform.Request, to platform.Sta
 }
 
 func (d *Driver) deny(ctx context.Context, name string, to platform.State) error {
-	if err := d.denied().set(ctx, name, to); err != nil {
+	denied := d.denied()
+	if err := denied.held(ctx, func() error { return denied.set(name, to) }); err != nil {
 		return err
 	}
 	select {
@@ -189,10 +190,13 @@ func (d *Driver) route(ctx context.Context, r platform.Request, to platform.Stat
 	if d.TransportMap == "" {
 		return nil
 	}
-	if err := d.routed().set(ctx, r.Account, to); err != nil {
-		return err
-	}
-	return program.Run(ctx, d.Postmap, "/", d.Timeout)
+	routed := d.routed()
+	return routed.held(ctx, func() error { // else an older map could be compiled last
+		if err := routed.set(r.Account, to); err != nil {
+			return err
+		}
+		return program.Run(ctx, d.Postmap, "/", d.Timeout)
+	})
 }
 
 // kicks is how often a session that stays is kicked.

@@ -265,6 +265,30 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// A postmap that began with the map of before must not end last: its map would
+// lack what another has been told is done.
+func TestCompiledMapIsTheMap(t *testing.T) {
+	s := newServer(t)
+	s.put(t, "postmap", `#!/bin/sh
+text=$(cat "$1"; echo end)
+[ -e "$1.slow" ] || { touch "$1.slow"; sleep 0.3; }
+printf %s "$text" >"$1.$$" && mv "$1.$$" "$1.db"
+`)
+	compiled := func() string { return strings.TrimSuffix(s.text(t, "map.db"), "end") }
+	var all sync.WaitGroup
+	for _, who := range []string{anna, ben} {
+		all.Go(func() {
+			if err := s.driver(t, nil).Freeze(t.Context(), request(who)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got, want := compiled(), s.text(t, "map"); got != want {
+		t.Errorf("compiled is\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestSessionsEnd(t *testing.T) {
 	s := newServer(t)
 	s.sessions = 2

@@ -84,13 +84,18 @@ func (f file) ours(line, name string) (platform.State, bool) {
 	return "", false
 }
 
-// set replaces our lines of an account. The file is there whole at any moment.
-func (f file) set(ctx context.Context, name string, to platform.State) error {
+// held has do change the file while nobody else does.
+func (f file) held(ctx context.Context, do func() error) error {
 	unlock, err := f.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	return do()
+}
+
+// set replaces our lines of an account. The file is there whole at any moment.
+func (f file) set(name string, to platform.State) error {
 	if now, err := f.state(name); err != nil || now == to {
 		return err
 	}
