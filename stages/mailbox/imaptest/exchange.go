@@ -136,7 +136,8 @@ func notices(times int) Fault {
 	}}
 }
 
-// throttles refuses now and then, and complains of who comes again too early.
+// throttles refuses now and then, and complains of who comes again too early:
+// of who had left. Others were on their way when it refused.
 func throttles(wait time.Duration) []Fault {
 	var until time.Time
 	refuse := func(m *Moment) {
@@ -148,7 +149,7 @@ func throttles(wait time.Duration) []Fault {
 		{On: "META", From: 1, Once: 1, Before: refuse},
 		{On: "BODY", From: 1, Once: 2, Before: refuse},
 		{On: "GREETING", Before: func(m *Moment) {
-			if time.Now().Before(until) {
+			if time.Now().Before(until) && len(m.Server.open) == 1 {
 				m.Server.complaints = append(m.Server.complaints, "came again before the time it was asked for")
 			}
 		}},
