@@ -55,21 +55,25 @@ func (r *pass) leave(ctx context.Context, j *job) error {
 	return nil
 }
 
+// deleteEmpty looks right before: what arrives in between goes with the folder.
 func (r *pass) deleteEmpty(j *job) error {
-	dst, err := r.lanes[0].target()
-	if err != nil {
-		return err
-	}
 	wire := j.st.Target
-	counts, err := dst.status([]string{wire})
-	if err != nil {
-		return err
-	}
-	if b, ok := counts[wire]; !ok || b.messages != 0 || b.validity != j.st.TargetValidity || r.hasChildren(wire) {
+	if r.hasChildren(wire) {
 		return nil
 	}
 	if err := r.unselect(wire); err != nil {
 		return err
+	}
+	dst, err := r.lanes[0].target()
+	if err != nil {
+		return err
+	}
+	counts, err := dst.status([]string{wire})
+	if err != nil {
+		return err
+	}
+	if b, ok := counts[wire]; !ok || b.messages != 0 || b.validity != j.st.TargetValidity {
+		return nil
 	}
 	q, _ := quote(wire)
 	_, err = dst.w.do("DELETE "+q, &exchange{})
