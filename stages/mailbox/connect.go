@@ -311,17 +311,10 @@ func (s *session) has(capability imap.Cap) bool { return s.caps.Has(capability) 
 
 // because prefers what the wire knows of the end of the connection.
 func (s *session) because(err error) error {
-	if werr := s.w.failure(); werr != nil {
+	if werr := s.w.failure(); werr != nil && !errors.Is(werr, errGivenUp) {
 		return werr
 	}
 	return classify(fromLibrary(err))
-}
-
-// failure is why the connection ended, nil while it lives.
-func (w *wire) failure() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.err
 }
 
 // abort gives the connection up at once.

@@ -144,6 +144,7 @@ func (x *exchange) take(w *wire, r *response) bool {
 	said := r.reply()
 	if said.ended() {
 		_ = w.fail(fmt.Errorf("%w: %w", errClosed, goodbye{refusal{said}})) // the same error
+		return false
 	}
 	w.pressed(said.err())
 	if i != noop {
@@ -212,13 +213,14 @@ func (w *wire) do(command string, x *exchange) (reply, error) {
 	return replies[0], replies[0].err()
 }
 
-// send sends one command; x.wait waits for its end.
+// send sends one command; x.wait waits for its end. After an error nothing of it
+// is in flight any more.
 func (w *wire) send(command string, x *exchange) error {
 	tags, err := w.start(1, x)
 	if err != nil {
 		return err
 	}
-	return w.put([]byte(x.lead(0) + tags[0] + " " + command + "\r\n"))
+	return w.putOf(x, []byte(x.lead(0)+tags[0]+" "+command+"\r\n"))
 }
 
 // doAll sends commands in one go and returns the reply of each.
@@ -237,7 +239,8 @@ func (w *wire) together(commands []string, x *exchange) ([]reply, error) {
 	return x.wait()
 }
 
-// sendAll sends commands, at least one; x.wait waits for the end of all.
+// sendAll sends commands, at least one; x.wait waits for the end of all, as after
+// send.
 func (w *wire) sendAll(commands []string, x *exchange) error {
 	tags, err := w.start(len(commands), x)
 	if err != nil {
@@ -247,7 +250,16 @@ func (w *wire) sendAll(commands []string, x *exchange) error {
 	for i, c := range commands {
 		fmt.Fprintf(&b, "%s%s %s\r\n", x.lead(i), tags[i], c)
 	}
-	return w.put(b.Bytes())
+	return w.putOf(x, b.Bytes())
+}
+
+// putOf sends the commands of an exchange that has begun.
+func (w *wire) putOf(x *exchange, commands []byte) error {
+	err := w.put(commands)
+	if err != nil {
+		<-x.done
+	}
+	return err
 }
 
 // err is nil for OK.

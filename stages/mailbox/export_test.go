@@ -376,3 +376,25 @@ func TakeBuffer(size int64) Buffer { return Buffer{takeBuffer(size)} }
 func (b Buffer) Give(again bool)   { b.give(again) }
 func (b Buffer) Size() int64       { return int64(len(b.bytes)) }
 func (b Buffer) Own() bool         { return b.of == nil }
+
+// Wire is a connection below the library, whose reader has begun.
+type Wire struct{ w *wire }
+
+func NewWire(c net.Conn) Wire {
+	w := newWire(context.Background(), c, time.Minute, nil)
+	go func() {
+		for buf := make([]byte, 100); ; {
+			if _, err := w.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	return Wire{w}
+}
+
+// Ask sends a command; on is called for each untagged answer.
+func (w Wire) Ask(command string, on func()) (wait func() error, err error) {
+	x := &exchange{on: func(*response) { on() }}
+	err = w.w.send(command, x)
+	return func() error { _, err := x.wait(); return err }, err
+}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +66,7 @@ type wire struct {
 	pause   bool     // see pauses
 	row     int      // commands since the last NOOP, where pause is set
 	hidden  []string // secrets that were sent, in the forms a server may repeat
+	reading bool     // see reads
 	err     error
 	seq     int
 }
@@ -144,6 +144,7 @@ func (w *wire) expect(n int) {
 
 // Read hands the library its next response.
 func (w *wire) Read(p []byte) (n int, err error) {
+	w.reads(true)
 	defer func() {
 		if v := recover(); v != nil { // a bad server kills only its connection
 			err = fmt.Errorf("%w: %v", errHostile, v)
@@ -151,8 +152,12 @@ func (w *wire) Read(p []byte) (n int, err error) {
 		if err != nil {
 			err = w.fail(err)
 		}
+		w.reads(false)
 	}()
 	for len(w.pend) == 0 {
+		if err := w.failure(); err != nil {
+			return 0, err
+		}
 		r, err := w.response()
 		if err != nil {
 			return 0, err
@@ -162,61 +167,6 @@ func (w *wire) Read(p []byte) (n int, err error) {
 	n = copy(p, w.pend)
 	w.pend = w.pend[n:]
 	return n, nil
-}
-
-// fail ends whatever waits on the connection, and says why it ended.
-func (w *wire) fail(err error) error {
-	w.mu.Lock()
-	if w.err == nil {
-		w.err = w.reason(err)
-	}
-	err = w.err
-	ended := w.queue
-	w.queue = nil
-	w.mu.Unlock()
-	_ = w.Conn.Close()
-	w.pressed(err)
-	for _, x := range ended {
-		x.end(err)
-	}
-	return err
-}
-
-func (w *wire) pressed(err error) {
-	if w.busy != nil && errors.Is(err, ErrBusy) {
-		w.busy(err)
-	}
-}
-
-// reason tells stall, cancellation and the server's own end apart.
-func (w *wire) reason(err error) error {
-	if w.ctx.Err() != nil {
-		return context.Cause(w.ctx)
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("%w (%s)", errStall, w.stall)
-	} else if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errClosed
-	} else if !errors.Is(err, errHostile) && !errors.Is(err, errClosed) {
-		err = fmt.Errorf("%w: %w", errClosed, err)
-	}
-	if w.bye != "" {
-		r := response{lines: [][]byte{[]byte("* BYE " + w.bye)}}
-		r.head()
-		bye := classify(refusal{r.reply()})
-		return fmt.Errorf("%w: %w", err, goodbye{bye})
-	}
-	return err
-}
-
-// goodbye keeps the class of the server's last word but not its being a
-// refusal: the connection is gone.
-type goodbye struct{ err error }
-
-func (g goodbye) Error() string { return g.err.Error() }
-
-func (g goodbye) Is(target error) bool {
-	return (target == ErrBusy || target == ErrLogin || target == ErrOverQuota) && errors.Is(g.err, target)
 }
 
 // response reads one whole response. The body of a message is not kept but

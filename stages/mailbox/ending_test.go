@@ -1,0 +1,61 @@
+package mailbox_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"godwit/stages/mailbox"
+)
+
+// TestAnAnswerIsTakenToItsEnd proves that who waits on a connection that fails
+// goes on only when nobody writes any more into what was asked for.
+func TestAnAnswerIsTakenToItsEnd(t *testing.T) {
+	here, there := net.Pipe()
+	t.Cleanup(func() { _ = there.Close() })
+	c := &deafConn{Conn: here}
+	go func() {
+		_, _ = io.WriteString(there, "* OK hi\r\n")
+		_, _ = there.Read(make([]byte, 100))
+		_, _ = io.WriteString(there, "* 1 EXISTS\r\n")
+	}()
+	w := mailbox.NewWire(c)
+	inside, release := make(chan struct{}), make(chan struct{})
+	seen, quiet := 0, func() { t.Error("an answer that nobody gave") }
+	wait, err := w.Ask("NOOP", func() {
+		close(inside)
+		<-release
+		seen++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-inside
+	c.deaf.Store(true)
+	time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	if _, err := w.Ask("NOOP", quiet); err == nil || seen != 1 {
+		t.Errorf("the command that could not be sent: %v, %d answers taken", err, seen)
+	}
+	if err := wait(); err == nil || seen != 1 {
+		t.Errorf("the command before it: %v, %d answers taken", err, seen)
+	}
+	if _, err := w.Ask("NOOP", quiet); err == nil {
+		t.Error("a command goes out on a connection that has ended")
+	}
+}
+
+// deafConn takes nothing more once it is deaf.
+type deafConn struct {
+	net.Conn
+	deaf atomic.Bool
+}
+
+func (c *deafConn) Write(p []byte) (int, error) {
+	if c.deaf.Load() {
+		return 0, errors.New("broken pipe")
+	}
+	return c.Conn.Write(p)
+}
