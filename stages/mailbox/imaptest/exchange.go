@@ -136,23 +136,32 @@ func notices(times int) Fault {
 	}}
 }
 
-// throttles refuses now and then, and complains of who comes again too early:
-// of who had left. Others were on their way when it refused.
+// throttles refuses each pass once, four of them, and complains of the one that
+// comes again too early: that asks for the folders, as each does, once. A
+// connection of the pass before may still ask for something when its client has
+// long left; that is let pass.
 func throttles(wait time.Duration) []Fault {
 	var until time.Time
-	refuse := func(m *Moment) {
-		m.Refuse("BAD", fmt.Sprintf("Request is throttled. Suggested Backoff Time: %d milliseconds", wait.Milliseconds()))
-		until = time.Now().Add(wait)
+	newest, told := 0, false // the connection that asked for the folders last; its pass was refused
+	refusing := func(times int) func(*Moment) {
+		return func(m *Moment) {
+			if times == 0 || told || m.Session < newest {
+				return
+			}
+			times, told, until = times-1, true, time.Now().Add(wait)
+			m.Refuse("BAD", fmt.Sprintf("Request is throttled. Suggested Backoff Time: %d milliseconds", wait.Milliseconds()))
+		}
 	}
 	return []Fault{
-		{On: "LIST", From: 2, Once: 2, Before: refuse},
-		{On: "META", From: 1, Once: 1, Before: refuse},
-		{On: "BODY", From: 1, Once: 2, Before: refuse},
-		{On: "GREETING", Before: func(m *Moment) {
-			if time.Now().Before(until) && len(m.Server.open) == 1 {
+		{On: "LIST", Before: func(m *Moment) {
+			if time.Now().Before(until) {
 				m.Server.complaints = append(m.Server.complaints, "came again before the time it was asked for")
 			}
+			newest, told = m.Session, false
 		}},
+		{On: "LIST", From: 2, Before: refusing(1)},
+		{On: "META", Before: refusing(1)},
+		{On: "BODY", Before: refusing(2)},
 	}
 }
 
