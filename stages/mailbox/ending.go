@@ -21,6 +21,7 @@ func (w *wire) fail(err error) error {
 		w.err = w.reason(err)
 	}
 	err = w.err
+	w.changed.Broadcast()
 	w.mu.Unlock()
 	_ = w.Conn.Close()
 	w.pressed(err)
@@ -41,6 +42,7 @@ func (w *wire) Close() error {
 func (w *wire) reads(now bool) {
 	w.mu.Lock()
 	w.reading = now
+	w.changed.Broadcast()
 	w.mu.Unlock()
 	w.sweep()
 }

@@ -17,12 +17,12 @@ func TestAnAnswerIsTakenToItsEnd(t *testing.T) {
 	here, there := net.Pipe()
 	t.Cleanup(func() { _ = there.Close() })
 	c := &deafConn{Conn: here}
+	w := mailbox.NewWire(c)
+	_, _ = io.WriteString(there, "* OK hi\r\n* OK again\r\n") // that all is read tells that the greeting was taken
 	go func() {
-		_, _ = io.WriteString(there, "* OK hi\r\n")
 		_, _ = there.Read(make([]byte, 100))
 		_, _ = io.WriteString(there, "* 1 EXISTS\r\n")
 	}()
-	w := mailbox.NewWire(c)
 	inside, release := make(chan struct{}), make(chan struct{})
 	seen, quiet := 0, func() { t.Error("an answer that nobody gave") }
 	wait, err := w.Ask("NOOP", func() {

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -33,6 +34,8 @@ type exchange struct {
 
 const flood = 20000
 
+var errNotIdle = errors.New("somebody else uses the connection now")
+
 var errFlood = fmt.Errorf("%w: a flood of answers nobody asked for", errHostile)
 
 // start begins an exchange of n commands and returns their tags.
@@ -56,6 +59,10 @@ func (w *wire) start(n int, x *exchange) ([]string, error) {
 	if w.err != nil {
 		defer w.mu.Unlock()
 		return nil, w.err
+	}
+	if x.idle && len(w.queue)+w.waiting > 0 { // it would get into what somebody else has begun to send
+		w.mu.Unlock()
+		return nil, errNotIdle
 	}
 	tags := make([]string, n)
 	for i := range tags {

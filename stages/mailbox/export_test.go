@@ -398,3 +398,17 @@ func (w Wire) Ask(command string, on func()) (wait func() error, err error) {
 	err = w.w.send(command, x)
 	return func() error { _, err := x.wait(); return err }, err
 }
+
+// SignIn tells what a server offers once we are in, and how many answers it is
+// believed to owe after a while.
+func SignIn(ctx context.Context, e Endpoint) (caps []string, owed int, err error) {
+	s, err := open(ctx, e, wish{})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer s.abort()
+	time.Sleep(10 * time.Millisecond)
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.capabilities(), s.w.waiting, nil
+}

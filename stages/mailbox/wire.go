@@ -67,12 +67,15 @@ type wire struct {
 	row     int      // commands since the last NOOP, where pause is set
 	hidden  []string // secrets that were sent, in the forms a server may repeat
 	reading bool     // see reads
+	wanted  bool     // the library has been asked to go on
+	changed *sync.Cond
 	err     error
 	seq     int
 }
 
 func newWire(ctx context.Context, c net.Conn, stall time.Duration, limit *rate.Limiter) *wire {
 	w := &wire{Conn: c, ctx: ctx, stall: stall, limit: limit, pulse: pulseOf(ctx)}
+	w.changed = sync.NewCond(&w.mu)
 	w.br = bufio.NewReaderSize(source{w}, 16<<10)
 	w.waiting, w.asked = 1, time.Now() // the greeting
 	return w
@@ -155,7 +158,7 @@ func (w *wire) Read(p []byte) (n int, err error) {
 		w.reads(false)
 	}()
 	for len(w.pend) == 0 {
-		if err := w.failure(); err != nil {
+		if err := w.goneOn(); err != nil {
 			return 0, err
 		}
 		r, err := w.response()
@@ -250,7 +253,10 @@ func (w *wire) route(r *response) []byte {
 		_ = w.fail(errFlood)
 		return nil
 	}
-	if !w.greeted || r.tag != "*" && r.tag != "+" {
+	if r.tag == "+" {
+		w.goesOn(true)
+	}
+	if !w.greeted || r.tag != "*" && r.tag != "+" && r.tag != "" {
 		if !w.greeted {
 			w.greets(r)
 		}
@@ -273,7 +279,7 @@ func (w *wire) owner(r *response) *exchange {
 	w.mu.Lock()
 	queue := w.queue
 	w.mu.Unlock()
-	if len(queue) == 0 {
+	if len(queue) == 0 || r.tag != "*" && isTag([]byte(r.tag+" ")) { // the library's, which asks for capabilities when it likes
 		return nil
 	}
 	if r.taker != nil {
@@ -296,6 +302,7 @@ func (w *wire) owner(r *response) *exchange {
 
 // Write sends what the library writes: commands and the answers of a sign-in.
 func (w *wire) Write(p []byte) (int, error) {
+	command := false
 	for rest := p; len(rest) > 0; {
 		i := bytes.IndexByte(rest, '\n')
 		if i < 0 {
@@ -304,10 +311,14 @@ func (w *wire) Write(p []byte) (int, error) {
 		}
 		w.line = append(w.line, rest[:i]...)
 		if isTag(w.line) {
+			command = true
 			w.expect(1)
 		}
 		w.line = w.line[:0]
 		rest = rest[i+1:]
+	}
+	if !command {
+		w.goesOn(false)
 	}
 	if err := w.put(p); err != nil {
 		return 0, err
