@@ -153,6 +153,11 @@ func (s *streaming) take(uid uint32, size int64, lit io.Reader) error {
 	s.begun, s.size, s.digest = true, size, newDigester()
 	s.flags, s.m = s.c.held(s.m), s.c.inTime(s.m, size)
 	pr, pw := io.Pipe()
+	defer func() { // the source's own error, if there is one, comes by itself
+		if !s.whole {
+			_ = pw.CloseWithError(io.ErrUnexpectedEOF)
+		}
+	}()
 	go s.append(pr)
 	hold := min(size, holdBack)
 	_, err := copyAll(io.MultiWriter(s.digest, &s.parts, pw), io.LimitReader(lit, size-hold))
@@ -161,8 +166,7 @@ func (s *streaming) take(uid uint32, size int64, lit io.Reader) error {
 		_, err = io.ReadFull(lit, last)
 	}
 	if err != nil {
-		_ = pw.CloseWithError(io.ErrUnexpectedEOF)
-		return nil // the source's own error, if it is one, comes by itself
+		return nil
 	}
 	_, _ = s.digest.Write(last)
 	_, _ = s.parts.Write(last)
