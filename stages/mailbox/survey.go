@@ -103,15 +103,16 @@ func Quiet(ctx context.Context, source Endpoint, settle time.Duration) error {
 	defer s.logout()
 	pause := min(max(settle/4, 50*time.Millisecond), time.Second)
 	var last string
-	since := time.Now()
+	var since time.Time
 	for {
+		asked := time.Now()
 		list, _, err := s.folders()
 		if err != nil {
 			return fmt.Errorf("%s: %w", source.Server.Address, err)
 		}
 		if now := fingerprint(list); now != last {
 			last, since = now, time.Now()
-		} else if time.Since(since) >= settle {
+		} else if asked.Sub(since) >= settle {
 			return nil
 		}
 		select {
