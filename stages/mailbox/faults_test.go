@@ -73,9 +73,15 @@ func letter(n int) imaptest.Message {
 
 func endpoint(s *imaptest.Server) mailbox.Endpoint {
 	return mailbox.Endpoint{
-		Server: &mailbox.Server{Address: s.Address, TLS: "none", Stall: 300 * time.Millisecond},
+		Server: &mailbox.Server{Address: s.Address, TLS: "none", Stall: 5 * time.Second},
 		Login:  mailbox.Login{User: "anna", Secret: secret(imaptest.Secret)},
 	}
+}
+
+// impatient gives up soon who stalls; a busy machine looks like it now and then,
+// and then the pass is repeated.
+func (s *scenario) impatient() {
+	s.pass.Source.Server.Stall, s.pass.Target.Server.Stall = 300*time.Millisecond, 300*time.Millisecond
 }
 
 // user does what users do between two passes.
@@ -269,6 +275,7 @@ func TestEachFault(t *testing.T) {
 					s.inject(side, f)
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
+					s.impatient()
 					s.live(ctx)
 				})
 			}
@@ -310,6 +317,7 @@ func TestPairsOfFaults(t *testing.T) {
 				s.inject(b.side, b.Fault)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
+				s.impatient()
 				s.live(ctx)
 			})
 		}
@@ -340,6 +348,7 @@ func TestArrivedButNotGiven(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
+			s.impatient()
 			s.live(ctx)
 		})
 	}
@@ -357,6 +366,7 @@ func TestFilledInTheVoid(t *testing.T) {
 			s.lies = false // all of it has to be mended
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
+			s.impatient()
 			s.live(ctx)
 		})
 	}

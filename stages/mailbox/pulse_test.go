@@ -29,11 +29,11 @@ func TestAPassThatStandsStillEnds(t *testing.T) {
 	m := startMemory(t, modern...)
 	source, target := m.account(t), m.account(t)
 	for _, s := range []*mailbox.Server{source.Server, target.Server} {
-		s.Stall, s.Idle = 500*time.Millisecond, 100*time.Millisecond
+		s.Stall, s.Idle = 1500*time.Millisecond, 100*time.Millisecond
 	}
 	dial(t, source).add("INBOX", mail("1", "s", "text"), day)
 	p := mailbox.Pass{Source: source, Target: target, Store: hangingStore{newMemory()}, Options: mailbox.Options{MaxDelete: 1}}
-	if _, err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "nothing has moved for 1.5s: given up") {
+	if _, err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "nothing has moved for 4.5s: given up") {
 		t.Errorf("got %v", err)
 	}
 }

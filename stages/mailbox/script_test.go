@@ -71,7 +71,7 @@ func (s *script) start(t *testing.T) mailbox.Endpoint {
 	}()
 	t.Cleanup(func() { _ = l.Close(); <-done; s.conns.Wait() })
 	return mailbox.Endpoint{
-		Server: &mailbox.Server{Address: l.Addr().String(), TLS: "none", Stall: 700 * time.Millisecond},
+		Server: &mailbox.Server{Address: l.Addr().String(), TLS: "none", Stall: 2 * time.Second},
 		Login:  mailbox.Login{User: "anna", Secret: secret(userSecret)},
 	}
 }

@@ -40,6 +40,9 @@ func TestWhatDoesNotOpen(t *testing.T) {
 				s.from.Add("Work", letter(300))
 			}
 			s.source.Inject(imaptest.Fault{Name: name, On: "EXAMINE", Before: tt.fault})
+			if name == "is slow" {
+				s.impatient()
+			}
 			res, err := s.pass.Run(t.Context())
 			if tt.named {
 				if err != nil || len(res.Skipped) != 1 || res.Skipped[0].Reason != mailbox.Unreadable || res.Skipped[0].Folder != "Work" {
