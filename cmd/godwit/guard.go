@@ -198,11 +198,19 @@ func guardEnvironment(how ledger.Thaw) []string {
 	return env
 }
 
-// afterGuard opens the ledger; where a guard has it, once that is ready.
+// afterGuard opens the ledger; where a guard has it, once that is ready. One that
+// closes the ledger and is gone when we look was a guard: who is not is there
+// the second time.
 func afterGuard(ctx context.Context, file string, rehearsal bool) (ledger.Ledger, error) {
+	strange := 0
 	for until := time.Now().Add(guardTakes); ; {
 		l, err := sqlite.Open(ctx, file, rehearsal)
-		if !errors.Is(err, ledger.ErrBusy) || !isReleasing(file) || time.Now().After(until) {
+		if !errors.Is(err, ledger.ErrBusy) || time.Now().After(until) {
+			return l, err
+		}
+		if isReleasing(file) {
+			strange = 0
+		} else if strange++; strange == 2 {
 			return l, err
 		}
 		select {
