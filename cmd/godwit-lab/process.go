@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -181,19 +180,16 @@ func (p *process) launch(ctx context.Context, environment []string, program stri
 	return p.greets(ctx)
 }
 
-// greets waits until the server greets over TLS, or ended.
+// greets waits until the server greets over TLS, or ended. It is known by its
+// certificate: another process may have taken its port.
 func (p *process) greets(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // is it up? nothing is sent
 	for {
-		conn, err := dialer.DialContext(ctx, "tcp", p.address())
+		c, err := dial(ctx, p.address(), filepath.Join(filepath.Dir(p.Cert), "ca.pem"))
 		if err == nil {
-			_, err = conn.Read(make([]byte, 1))
-			_ = conn.Close()
-			if err == nil {
-				return nil
-			}
+			c.close()
+			return nil
 		}
 		select {
 		case <-p.ended:
