@@ -103,7 +103,7 @@ func (g *guarded) watcher() *pipeline.Watcher {
 func TestARunThatHangsIsThawedAndNeverSwitches(t *testing.T) {
 	for _, step := range []string{"freeze", "copy final", "credentials apply", "credentials switch"} {
 		t.Run(step, func(t *testing.T) {
-			g := newGuarded(t, time.Second)
+			g := newGuarded(t, 5*time.Second) // of real time, in which ben has to get through
 			var once sync.Once
 			g.fails[step] = func(task pipeline.Task) (pipeline.Result, error) {
 				if task.Account.Address != annaA {

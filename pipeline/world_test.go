@@ -153,8 +153,12 @@ func (w *world) runErr(ctx context.Context, at string) ([]string, pipeline.Tally
 	}
 	defer l.Close()
 	r := pipeline.Runner{Plan: p, Ledger: filling{l, &w.full}, Stages: w.stages(), Guard: w.guard, Clock: w.clock, Log: slog.New(slog.DiscardHandler), Patience: w.patience}
+	w.mu.Lock() // a guard's thaw may still be writing
 	w.log = nil
+	w.mu.Unlock()
 	tally, err := r.Run(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.mails = nil
 	steps := w.log[:0:0]
 	for _, l := range w.log {

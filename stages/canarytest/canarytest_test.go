@@ -90,7 +90,7 @@ func TestEveryPlaceIsLookedAt(t *testing.T) {
 		if err = errors.Join(err, c.Start()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(300 * time.Millisecond) // it is looked at more often
+		time.Sleep(time.Second) // it is looked at more often
 		stdin.Close()
 		_ = c.Wait() // it may not like its arguments
 	}

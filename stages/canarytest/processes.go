@@ -25,7 +25,7 @@ type shown struct{ program, where, text string }
 
 // looks is how often a process is read: the first time it may not yet be what
 // it becomes.
-const looks = 3
+const looks = 10
 
 func (w *watcher) run() {
 	first := sync.OnceFunc(func() { close(w.looked) })
