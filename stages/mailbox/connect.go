@@ -177,7 +177,7 @@ func newSession(ctx context.Context, server *Server, nc net.Conn) (*session, err
 	s := &session{nc: nc, w: newWire(ctx, nc, server.stall(), server.Rate), ended: make(chan struct{})}
 	began := time.Now()
 	s.w.busy = func(err error) { server.pressed(began, err) }
-	s.stop = context.AfterFunc(ctx, func() { _ = nc.Close() }) // the only cancellation there is
+	s.stop = context.AfterFunc(ctx, func() { _ = s.w.fail(context.Cause(ctx)) }) // the only cancellation there is
 	s.c = imapclient.New(s.w, nil)
 	if err := s.c.WaitGreeting(); err != nil {
 		err = s.because(err)

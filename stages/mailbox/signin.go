@@ -35,7 +35,7 @@ func (s *session) signIn(ctx context.Context, e Endpoint) error {
 		s.w.hide(masterLogin(e), password)
 	}
 	err = s.authenticate(e, caps, password)
-	if err != nil && e.Server.Auth == "xoauth2" && s.w.failure() == nil {
+	if _, no := refused(fromLibrary(err)); no && e.Server.Auth == "xoauth2" && s.w.failure() == nil { // else it has not ended
 		err = s.refresh(ctx, e, caps, secret, password, err)
 	}
 	if err != nil {

@@ -72,6 +72,7 @@ func TestWhatIsOfferedAfterTheLogin(t *testing.T) {
 // a sign-in, or says nothing that counts, is given up.
 func TestSignInsThatLeadNowhere(t *testing.T) {
 	for name, says := range map[string]string{
+		"asks for more in no base64":              "+ !!!\r\n",
 		"asks for more and refuses in one breath": "+ \r\nTAG NO [UNAVAILABLE] later\r\n",
 		"an empty line and nothing more":          "\r\n",
 		"a line without a tag":                    " OK\r\n",
@@ -81,13 +82,17 @@ func TestSignInsThatLeadNowhere(t *testing.T) {
 			e := door(t, 500*time.Millisecond, func(tag, command string) string {
 				switch {
 				case command == "CAPABILITY":
-					return "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n" + tag + " OK done\r\n"
+					return "* CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2\r\n" + tag + " OK done\r\n"
 				case strings.HasPrefix(command, "AUTHENTICATE"):
 					return strings.ReplaceAll(says, "TAG", tag)
 				}
 				return ""
 			})
-			for range 5 {
+			for try := range 6 {
+				if try%2 == 1 {
+					e.Server.Auth = "xoauth2"
+					e.Login.Secret = func(context.Context) (string, error) { return time.Now().String(), nil }
+				}
 				done := make(chan error, 1)
 				ctx, cancel := context.WithCancel(t.Context())
 				go func() { done <- mailbox.CheckLogin(ctx, e) }()
