@@ -80,8 +80,10 @@ func endpoint(s *imaptest.Server) mailbox.Endpoint {
 
 // impatient gives up soon who stalls; a busy machine looks like it now and then,
 // and then the pass is repeated.
-func (s *scenario) impatient() {
-	s.pass.Source.Server.Stall, s.pass.Target.Server.Stall = 300*time.Millisecond, 300*time.Millisecond
+func (s *scenario) impatient() { s.givesUpAfter(300 * time.Millisecond) }
+
+func (s *scenario) givesUpAfter(stall time.Duration) {
+	s.pass.Source.Server.Stall, s.pass.Target.Server.Stall = stall, stall
 }
 
 // user does what users do between two passes.

@@ -108,6 +108,7 @@ func TestGiants(t *testing.T) {
 			t.Run(side+", "+g.Name, func(t *testing.T) {
 				s := newScenario(t, imaptest.Full, imaptest.Full)
 				s.inject(side, g)
+				s.impatient()
 				runtime.GC()
 				before := heap()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -124,6 +125,7 @@ func TestGiants(t *testing.T) {
 				}
 				s.source.Heal()
 				s.target.Heal()
+				s.givesUpAfter(5 * time.Second)
 				res := run(t, s.pass)
 				s.honest(res.Skipped)
 			})

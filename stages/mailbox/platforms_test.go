@@ -85,9 +85,7 @@ func moveBetweenPlatforms(t *testing.T, quirks ...quirky) {
 		end.Server.Secret = secret(imaptest.Secret)
 		full = full || q.Relieve != nil
 	}
-	for _, e := range []mailbox.Endpoint{s.pass.Source, s.pass.Target} {
-		e.Server.Stall = 20 * time.Second // nobody stalls here: it is the machine that is busy
-	}
+	s.givesUpAfter(20 * time.Second) // nobody stalls here: it is the machine that is busy
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var res mailbox.Result

@@ -143,6 +143,9 @@ func TestQuirks(t *testing.T) {
 			s := &script{caps: sourceCaps, list: []string{`() "/" INBOX`}, messages: []scripted{plainMessage(1), plainMessage(2), plainMessage(3)}}
 			tt.does(s)
 			source, target := s.start(t), startMemory(t, modern...).account(t)
+			if strings.HasPrefix(name, "a literal") { // it stalls with each try
+				source.Server.Stall = 700 * time.Millisecond
+			}
 			p := mailbox.Pass{Source: source, Target: target, Store: newMemory(), Options: mailbox.Options{MaxDelete: 0.1}}
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
