@@ -19,6 +19,7 @@ import (
 const (
 	dialTimeout  = 30 * time.Second
 	defaultStall = 60 * time.Second
+	mostStalls   = 5 // that a sign-in may take in all
 )
 
 // session is one signed-in connection.
@@ -28,6 +29,7 @@ type session struct {
 	caps imap.CapSet
 	kind string // see platform.go; "" for no quirks
 	stop func() bool
+	late *time.Timer // ends a sign-in that does not end
 
 	ended   chan struct{} // closed when the connection is given up
 	once    sync.Once
@@ -89,6 +91,7 @@ func openOnce(ctx context.Context, e Endpoint, first wish) (s *session, err erro
 		s.abort()
 		return nil, fmt.Errorf("%s: sign in as %q: %w", e.Server.Address, safe(e.Login.User), err)
 	}
+	s.late.Stop() // a large INBOX may take its time to open
 	if err := s.prove(e.Server.Platform, first); err != nil {
 		if _, ok := refused(err); ok && !errors.Is(err, ErrBusy) {
 			err = fmt.Errorf("%w: %w", ErrLogin, err)
@@ -178,6 +181,9 @@ func newSession(ctx context.Context, server *Server, nc net.Conn) (*session, err
 	began := time.Now()
 	s.w.busy = func(err error) { server.pressed(began, err) }
 	s.stop = context.AfterFunc(ctx, func() { _ = s.w.fail(context.Cause(ctx)) }) // the only cancellation there is
+	s.late = time.AfterFunc(mostStalls*server.stall(), func() {
+		_ = s.w.fail(fmt.Errorf("%w: it says something now and then, and does not let us in", errStall))
+	})
 	s.c = imapclient.New(s.w, nil)
 	if err := s.c.WaitGreeting(); err != nil {
 		err = s.because(err)
@@ -208,6 +214,7 @@ func (s *session) abort() {
 		return
 	}
 	s.stop()
+	s.late.Stop()
 	s.once.Do(func() { close(s.ended) })
 	_ = s.nc.Close() // first: Client.Close alone waits for a reader that waits for us
 	_ = s.c.Close()
@@ -228,6 +235,7 @@ func (s *session) takeLeave() func() {
 		return s.abort
 	}
 	s.stop()
+	s.late.Stop()
 	return func() {
 		defer time.AfterFunc(s.w.stall, s.abort).Stop() // whatever trickles in
 		_, _ = x.wait()                                 // the connection is given up in any case

@@ -13,8 +13,8 @@ import (
 // it ends only once the reader has handed over what it was at: its callbacks
 // write into what the waiting then look at.
 
-// fail notes why the connection ended, unless it had ended before, and ends
-// whatever waits on it.
+// fail notes why the connection ended, unless it had ended before, and has what
+// waits on it ended.
 func (w *wire) fail(err error) error {
 	w.mu.Lock()
 	if w.err == nil {
@@ -29,8 +29,8 @@ func (w *wire) fail(err error) error {
 	return err
 }
 
-// errGivenUp is why the library closes a connection: see because.
-var errGivenUp = fmt.Errorf("%w: the library cannot read it", errHostile)
+// errGivenUp is why the library closes a connection, and so do we: see because.
+var errGivenUp = fmt.Errorf("%w: it was given up", errHostile)
 
 // Close is the library's.
 func (w *wire) Close() error {
@@ -38,7 +38,7 @@ func (w *wire) Close() error {
 	return nil
 }
 
-// reads tells whether the reader is at work.
+// reads notes whether the reader is at work.
 func (w *wire) reads(now bool) {
 	w.mu.Lock()
 	w.reading = now

@@ -11,8 +11,8 @@ import (
 )
 
 // exchange is one command of our own, or several sent in one go, on the
-// connection that the library signed in on. Others may be in flight behind it;
-// no command of the library may be in flight beside it.
+// connection that the library signed in on. Others may be in flight behind it,
+// and of the library's CAPABILITY, whose answer goes to the library.
 type exchange struct {
 	tags    map[string]int // tag -> index in replies, or noop
 	noops   []string       // that go before each command; see pauses

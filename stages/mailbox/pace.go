@@ -14,17 +14,17 @@ func (w *wire) rests() {
 	}
 }
 
-// goesOn notes that the library was asked to go on, or does.
-func (w *wire) goesOn(wanted bool) {
+// goOn notes that the library was asked to go on, or does.
+func (w *wire) goOn(wanted bool) {
 	w.mu.Lock()
 	w.wanted = wanted
 	w.changed.Broadcast()
 	w.mu.Unlock()
 }
 
-// goneOn waits until the library has gone on, if it was asked to: then it knows
+// wentOn waits until the library has gone on, if it was asked to: then it knows
 // what it waits for next. An error: the connection has ended.
-func (w *wire) goneOn() error {
+func (w *wire) wentOn() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.wanted && w.err == nil {

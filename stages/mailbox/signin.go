@@ -39,8 +39,8 @@ func (s *session) signIn(ctx context.Context, e Endpoint) error {
 		err = s.refresh(ctx, e, caps, secret, password, err)
 	}
 	if err != nil {
-		if s.w.failure() != nil {
-			return s.because(err)
+		if werr := s.w.failure(); werr != nil && !errors.Is(werr, errGivenUp) {
+			return werr
 		}
 		return loginError(fromLibrary(err))
 	}

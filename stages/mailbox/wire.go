@@ -55,6 +55,7 @@ type wire struct {
 	greeted bool
 	stray   int    // responses one after the other for the library, or for nobody
 	line    []byte // beginning of a library command not yet ended; encoder lock
+	literal bool   // what comes is one; encoder lock
 
 	mu      sync.Mutex
 	waiting int           // answers owed by the server; none: no deadline
@@ -158,7 +159,7 @@ func (w *wire) Read(p []byte) (n int, err error) {
 		w.reads(false)
 	}()
 	for len(w.pend) == 0 {
-		if err := w.goneOn(); err != nil {
+		if err := w.wentOn(); err != nil {
 			return 0, err
 		}
 		r, err := w.response()
@@ -253,23 +254,24 @@ func (w *wire) route(r *response) []byte {
 		_ = w.fail(errFlood)
 		return nil
 	}
-	if r.tag == "+" {
-		w.goesOn(true)
-	}
-	if !w.greeted || r.tag != "*" && r.tag != "+" && r.tag != "" {
-		if !w.greeted {
-			w.greets(r)
-		}
-		w.greeted = true
+	out := forLibrary(r)
+	switch {
+	case out == nil: // nobody's: the time to wait runs on
+	case r.tag == "+":
+		w.goOn(true)
+	case !w.greeted && r.word != "CAPABILITY":
+		w.greets(r)
+		w.expect(-1)
+	case r.tag != "*":
 		w.expect(-1)
 	}
-	return forLibrary(r)
+	return out
 }
 
 func (w *wire) greets(r *response) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.welcome = string(r.lines[0])
+	w.greeted, w.welcome = true, string(r.lines[0])
 }
 
 // owner is the exchange in flight that a response belongs to: a tagged one to
@@ -302,7 +304,7 @@ func (w *wire) owner(r *response) *exchange {
 
 // Write sends what the library writes: commands and the answers of a sign-in.
 func (w *wire) Write(p []byte) (int, error) {
-	command := false
+	command := false // what answers a "+" is none; a "+" may come before its command is out
 	for rest := p; len(rest) > 0; {
 		i := bytes.IndexByte(rest, '\n')
 		if i < 0 {
@@ -310,15 +312,16 @@ func (w *wire) Write(p []byte) (int, error) {
 			break
 		}
 		w.line = append(w.line, rest[:i]...)
-		if isTag(w.line) {
+		if !w.literal && isTag(w.line) {
 			command = true
 			w.expect(1)
 		}
+		_, w.literal = literalAt(bytes.TrimRight(w.line, "\r"))
 		w.line = w.line[:0]
 		rest = rest[i+1:]
 	}
-	if !command {
-		w.goesOn(false)
+	if !command && bytes.HasSuffix(p, []byte("\n")) {
+		w.goOn(false)
 	}
 	if err := w.put(p); err != nil {
 		return 0, err
