@@ -16,6 +16,8 @@ import (
 // else's; and that one which stays taken is.
 func TestAGuardThatIsJustGone(t *testing.T) {
 	ctx := context.Background()
+	defer func(d time.Duration) { lookAgain = d }(lookAgain)
+	lookAgain = 5 * time.Second
 	file := filepath.Join(t.TempDir(), "spring.ledger")
 	taken, err := sqlite.Open(ctx, file, true)
 	if err != nil {
@@ -25,7 +27,7 @@ func TestAGuardThatIsJustGone(t *testing.T) {
 		t.Errorf("a ledger that is taken: %v, %v", l, err)
 	}
 	closed := make(chan error, 1)
-	time.AfterFunc(20*time.Millisecond, func() { closed <- taken.Close() })
+	time.AfterFunc(500*time.Millisecond, func() { closed <- taken.Close() })
 	l, err := afterGuard(ctx, file, true)
 	if err = errors.Join(err, <-closed); err != nil {
 		t.Fatalf("a ledger that was given back: %v", err)

@@ -214,12 +214,14 @@ func afterGuard(ctx context.Context, file string, rehearsal bool) (ledger.Ledger
 			return l, err
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(lookAgain):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
+
+var lookAgain = 100 * time.Millisecond // the tests have their own
 
 // guardTakes is how long a guard may take with what a run left.
 const guardTakes = 30 * time.Second
