@@ -181,8 +181,9 @@ func newSession(ctx context.Context, server *Server, nc net.Conn) (*session, err
 	began := time.Now()
 	s.w.busy = func(err error) { server.pressed(began, err) }
 	s.stop = context.AfterFunc(ctx, func() { _ = s.w.fail(context.Cause(ctx)) }) // the only cancellation there is
-	s.late = time.AfterFunc(mostStalls*server.stall(), func() {
-		_ = s.w.fail(fmt.Errorf("%w: it says something now and then, and does not let us in", errStall))
+	atMost := mostStalls * server.stall()
+	s.late = time.AfterFunc(atMost, func() {
+		_ = s.w.fail(fmt.Errorf("%w: for %s the server has said something now and then, and has not let us in", errStall, atMost))
 	})
 	s.c = imapclient.New(s.w, nil)
 	if err := s.c.WaitGreeting(); err != nil {
@@ -202,10 +203,18 @@ func (s *session) has(capability imap.Cap) bool { return s.caps.Has(capability) 
 
 // because prefers what the wire knows of the end of the connection.
 func (s *session) because(err error) error {
-	if werr := s.w.failure(); werr != nil && !errors.Is(werr, errGivenUp) {
+	if werr := s.end(); werr != nil {
 		return werr
 	}
 	return classify(fromLibrary(err))
+}
+
+// end is why the connection ended; nil also where only the library knows.
+func (s *session) end() error {
+	if err := s.w.failure(); !errors.Is(err, errGivenUp) {
+		return err
+	}
+	return nil
 }
 
 // abort gives the connection up at once.
@@ -235,7 +244,6 @@ func (s *session) takeLeave() func() {
 		return s.abort
 	}
 	s.stop()
-	s.late.Stop()
 	return func() {
 		defer time.AfterFunc(s.w.stall, s.abort).Stop() // whatever trickles in
 		_, _ = x.wait()                                 // the connection is given up in any case

@@ -29,7 +29,7 @@ func (w *wire) fail(err error) error {
 	return err
 }
 
-// errGivenUp is why the library closes a connection, and so do we: see because.
+// errGivenUp is why the library closes a connection, and so do we: see end.
 var errGivenUp = fmt.Errorf("%w: it was given up", errHostile)
 
 // Close is the library's.
@@ -84,7 +84,7 @@ func (w *wire) reason(err error) error {
 		err = fmt.Errorf("%w (%s)", errStall, w.stall)
 	} else if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = errClosed
-	} else if !errors.Is(err, errHostile) && !errors.Is(err, errClosed) {
+	} else if !errors.Is(err, errHostile) && !errors.Is(err, errClosed) && !errors.Is(err, errStall) {
 		err = fmt.Errorf("%w: %w", errClosed, err)
 	}
 	if w.bye != "" {

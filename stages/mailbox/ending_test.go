@@ -1,6 +1,7 @@
 package mailbox_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
@@ -45,6 +46,39 @@ func TestAnAnswerIsTakenToItsEnd(t *testing.T) {
 	}
 	if _, err := w.Ask("NOOP", quiet); err == nil {
 		t.Error("a command goes out on a connection that has ended")
+	}
+}
+
+// TestNothingIsSaidIntoAMessage proves that a connection which somebody uses is
+// not kept alive meanwhile: the NOOP would get into what he has begun to send.
+func TestNothingIsSaidIntoAMessage(t *testing.T) {
+	here, there := net.Pipe()
+	t.Cleanup(func() { _ = there.Close() })
+	w := mailbox.NewWire(here)
+	_, _ = io.WriteString(there, "* OK hi\r\n")
+	told := make(chan string)
+	go func() {
+		for lines := bufio.NewScanner(there); lines.Scan(); {
+			told <- lines.Text()
+		}
+		close(told)
+	}()
+	go func() { _, _ = w.Ask("APPEND INBOX {9999}", func() {}) }()
+	if line := <-told; line != "G1 APPEND INBOX {9999}" {
+		t.Fatalf("told %q", line)
+	}
+	done := make(chan error, 1)
+	go func() { done <- w.KeepAlive() }()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("kept alive by nobody's answer")
+		}
+	case line := <-told:
+		t.Errorf("said into a message: %q", line)
+	}
+	_ = there.Close()
+	for range told { // until the connection is closed
 	}
 }
 

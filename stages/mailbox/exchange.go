@@ -147,6 +147,10 @@ func (x *exchange) take(w *wire, r *response) bool {
 	if !ok {
 		return false
 	}
+	if !r.endsCommand() {
+		_ = w.fail(errNoEnd) // the same error
+		return false
+	}
 	delete(x.tags, r.tag)
 	said := r.reply()
 	if said.ended() {
@@ -306,11 +310,16 @@ func forLibrary(r *response) []byte {
 			return plain("*", r.reply())
 		}
 		return nil
-	case r.tag == "":
+	case !isTag([]byte(r.tag+" ")) || !r.endsCommand(): // its error would repeat it
 		return nil
 	}
 	return plain(r.tag, r.reply())
 }
+
+// endsCommand tells whether the word is one that ends a command.
+func (r *response) endsCommand() bool { return r.word == "OK" || r.word == "NO" || r.word == "BAD" }
+
+var errNoEnd = fmt.Errorf("%w: the end of a command that nobody gave, or none of OK, NO, BAD", errHostile)
 
 // plain writes a status response in its strictest form.
 func plain(tag string, r reply) []byte {

@@ -399,6 +399,12 @@ func (w Wire) Ask(command string, on func()) (wait func() error, err error) {
 	return func() error { _, err := x.wait(); return err }, err
 }
 
+// KeepAlive says a NOOP as who keeps a connection alive does.
+func (w Wire) KeepAlive() error {
+	_, err := w.w.do("NOOP", &exchange{idle: true})
+	return err
+}
+
 // SignIn tells what a server offers once we are in, and how many answers it is
 // believed to owe after a while.
 func SignIn(ctx context.Context, e Endpoint) (caps []string, owed int, err error) {

@@ -14,20 +14,20 @@ func (w *wire) rests() {
 	}
 }
 
-// goOn notes that the library was asked to go on, or does.
-func (w *wire) goOn(wanted bool) {
+// prompt notes that the library was asked to go on, or does.
+func (w *wire) prompt(on bool) {
 	w.mu.Lock()
-	w.wanted = wanted
+	w.prompted = on
 	w.changed.Broadcast()
 	w.mu.Unlock()
 }
 
-// wentOn waits until the library has gone on, if it was asked to: then it knows
+// answered waits until the library has gone on, if it was asked to: then it knows
 // what it waits for next. An error: the connection has ended.
-func (w *wire) wentOn() error {
+func (w *wire) answered() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.wanted && w.err == nil {
+	for w.prompted && w.err == nil {
 		w.changed.Wait()
 	}
 	return w.err

@@ -25,10 +25,9 @@ type script struct {
 	// stands, with TAG replaced. hangUp ends the connection after it.
 	say func(s *script, command string) (answer string, handled, hangUp bool)
 
-	mu    sync.Mutex
-	seen  []string
-	tag   string // of the command that say is asked about
-	conns sync.WaitGroup
+	mu   sync.Mutex
+	seen []string
+	tag  string // of the command that say is asked about
 }
 
 // scripted is one message, its items as they go over the wire.
@@ -44,10 +43,6 @@ func plainMessage(uid int) scripted {
 
 func (s *script) start(t *testing.T) mailbox.Endpoint {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	if s.greeting == "" {
 		s.greeting = "* OK hello"
 	}
@@ -57,23 +52,31 @@ func (s *script) start(t *testing.T) mailbox.Endpoint {
 	if s.list == nil {
 		s.list = []string{`() "/" INBOX`}
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	return mailbox.Endpoint{
+		Server: &mailbox.Server{Address: listen(t, s.serve), TLS: "none", Stall: 2 * time.Second},
+		Login:  mailbox.Login{User: "anna", Secret: secret(userSecret)},
+	}
+}
+
+// listen has each connection served until the test is over; serve closes it.
+func listen(t *testing.T, serve func(net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			s.conns.Add(1)
-			go func() { defer s.conns.Done(); s.serve(c) }()
+			serving.Go(func() { serve(c) })
 		}
-	}()
-	t.Cleanup(func() { _ = l.Close(); <-done; s.conns.Wait() })
-	return mailbox.Endpoint{
-		Server: &mailbox.Server{Address: l.Addr().String(), TLS: "none", Stall: 2 * time.Second},
-		Login:  mailbox.Login{User: "anna", Secret: secret(userSecret)},
-	}
+	})
+	t.Cleanup(func() { _ = l.Close(); serving.Wait() })
+	return l.Addr().String()
 }
 
 // told are the commands so far. Nobody waits for the last LOGOUT.

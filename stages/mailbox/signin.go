@@ -39,7 +39,7 @@ func (s *session) signIn(ctx context.Context, e Endpoint) error {
 		err = s.refresh(ctx, e, caps, secret, password, err)
 	}
 	if err != nil {
-		if werr := s.w.failure(); werr != nil && !errors.Is(werr, errGivenUp) {
+		if werr := s.end(); werr != nil {
 			return werr
 		}
 		return loginError(fromLibrary(err))

@@ -57,21 +57,21 @@ type wire struct {
 	line    []byte // beginning of a library command not yet ended; encoder lock
 	literal bool   // what comes is one; encoder lock
 
-	mu      sync.Mutex
-	waiting int           // answers owed by the server; none: no deadline
-	asked   time.Time     // when waiting began
-	least   time.Duration // that an answer took; 0: none has come
-	queue   []*exchange   // commands of ours in flight, oldest first
-	bye     string
-	welcome string   // the greeting
-	pause   bool     // see pauses
-	row     int      // commands since the last NOOP, where pause is set
-	hidden  []string // secrets that were sent, in the forms a server may repeat
-	reading bool     // see reads
-	wanted  bool     // the library has been asked to go on
-	changed *sync.Cond
-	err     error
-	seq     int
+	mu       sync.Mutex
+	waiting  int           // answers owed by the server; none: no deadline
+	asked    time.Time     // when waiting began
+	least    time.Duration // that an answer took; 0: none has come
+	queue    []*exchange   // commands of ours in flight, oldest first
+	bye      string
+	welcome  string     // the greeting
+	pause    bool       // see pauses
+	row      int        // commands since the last NOOP, where pause is set
+	hidden   []string   // secrets that were sent, in the forms a server may repeat
+	reading  bool       // see reads
+	prompted bool       // see prompt
+	changed  *sync.Cond // reading, prompted or err
+	err      error
+	seq      int
 }
 
 func newWire(ctx context.Context, c net.Conn, stall time.Duration, limit *rate.Limiter) *wire {
@@ -159,7 +159,7 @@ func (w *wire) Read(p []byte) (n int, err error) {
 		w.reads(false)
 	}()
 	for len(w.pend) == 0 {
-		if err := w.wentOn(); err != nil {
+		if err := w.answered(); err != nil {
 			return 0, err
 		}
 		r, err := w.response()
@@ -256,9 +256,11 @@ func (w *wire) route(r *response) []byte {
 	}
 	out := forLibrary(r)
 	switch {
+	case out == nil && r.tag != "*" && r.tag != "+" && r.tag != "":
+		_ = w.fail(errNoEnd)
 	case out == nil: // nobody's: the time to wait runs on
 	case r.tag == "+":
-		w.goOn(true)
+		w.prompt(true)
 	case !w.greeted && r.word != "CAPABILITY":
 		w.greets(r)
 		w.expect(-1)
@@ -321,7 +323,7 @@ func (w *wire) Write(p []byte) (int, error) {
 		rest = rest[i+1:]
 	}
 	if !command && bytes.HasSuffix(p, []byte("\n")) {
-		w.goOn(false)
+		w.prompt(false)
 	}
 	if err := w.put(p); err != nil {
 		return 0, err
